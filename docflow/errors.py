@@ -1,0 +1,174 @@
+"""Every error that docflow raises, as one tree.
+
+DocflowError
+    UsageError                 the call or the command line is off            (exit code 2)
+        ConfigError            a setting is unknown or out of range
+        ProgramError           a program cannot be loaded, or raised
+        SchemaError            a schema is empty, invalid or not supported
+        NothingToDo            no document matched the source
+    DocumentError              one document cannot be read: it becomes a failed row
+        UnsupportedDocument    not a kind of file that docflow reads
+        BrokenDocument         damaged, truncated or empty
+        EncryptedDocument      needs a password
+        LimitExceeded          larger than a limit allows
+        DecoderDied            the decoding process crashed, hung or ran out of memory
+        SourceUnreadable       the file cannot be opened
+    ReadingError               OCR failed on a page
+    EngineError                an engine could not answer
+        EngineUnavailable      down, refusing, or not installed
+        EngineTimeout          did not answer in time
+        EngineRefused          answered that the request is wrong
+        BadAnswer              answered something that is no answer
+        NoEngine               no engine of the pool is usable                (exit code 3)
+    StorageError               the dataset cannot be written or read
+    Interrupted                stopped by a signal or a budget; what is done is kept
+
+Each error knows the stage it belongs to, whether trying again can help, and what the user can do next.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class DocflowError(Exception):
+    """Base of every error that docflow raises on purpose.
+
+    ``stage`` names the part of the work that failed, ``retryable`` tells whether the same call may succeed
+    later, ``hint`` is one sentence on what the user can do (may be empty).
+    """
+
+    stage: ClassVar[str] = "run"
+    retryable: bool = False
+    hint: str = ""
+
+    def __init__(self, message: str, *, hint: str | None = None, retryable: bool | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+        if retryable is not None:
+            self.retryable = retryable
+
+    @property
+    def message(self) -> str:
+        """The error as one line, without its hint."""
+        return str(self)
+
+
+class UsageError(DocflowError):
+    """The call or the command line is off."""
+
+    stage = "usage"
+
+
+class ConfigError(UsageError):
+    """A setting is unknown or out of range."""
+
+
+class ProgramError(UsageError):
+    """A program cannot be loaded, or raised while it ran."""
+
+    stage = "program"
+
+
+class SchemaError(UsageError):
+    """A schema is empty, invalid or not supported."""
+
+    stage = "program"
+
+
+class NothingToDo(UsageError):
+    """No document matched the source."""
+
+    stage = "source"
+
+
+class DocumentError(DocflowError):
+    """One document cannot be read; its neighbours are not touched by it."""
+
+    stage = "decode"
+
+
+class UnsupportedDocument(DocumentError):
+    """The bytes are not of a kind that docflow reads."""
+
+    hint = "docflow reads JPEG, PNG, WebP, BMP, GIF, TIFF and PDF (and HEIC with the extra docflow[heic])."
+
+
+class BrokenDocument(DocumentError):
+    """The file is empty, truncated or damaged."""
+
+    hint = "Open the file in a viewer; if it is damaged there too, get a new copy."
+
+
+class EncryptedDocument(DocumentError):
+    """The document needs a password."""
+
+    hint = "Remove the password and run again with --retry-failed."
+
+
+class LimitExceeded(DocumentError):
+    """The document is larger than a limit allows."""
+
+    hint = "If you trust this file, raise the limit named in the message (docflow config shows them all)."
+
+
+class DecoderDied(DocumentError):
+    """The decoding process crashed, hung or ran out of memory on this document."""
+
+    retryable = True
+    hint = "The file is probably damaged or hostile. If you trust it, raise limits.decode_seconds or limits.decode_memory_mb."
+
+
+class SourceUnreadable(DocumentError):
+    """The file exists but cannot be opened."""
+
+    stage = "source"
+    retryable = True
+    hint = "Check the permissions of the file and of its folder."
+
+
+class ReadingError(DocflowError):
+    """OCR failed on a page."""
+
+    stage = "read"
+    retryable = True
+
+
+class EngineError(DocflowError):
+    """An engine could not answer."""
+
+    stage = "engine"
+    retryable = True
+
+
+class EngineUnavailable(EngineError):
+    """The engine is down, refuses connections, or is not installed."""
+
+
+class EngineTimeout(EngineError):
+    """The engine did not answer in time."""
+
+
+class EngineRefused(EngineError):
+    """The engine says that the request itself is wrong; sending it again cannot help."""
+
+    retryable = False
+
+
+class BadAnswer(EngineError):
+    """The engine answered something that is no answer: empty, truncated, not the JSON it was asked for."""
+
+
+class NoEngine(EngineError):
+    """No engine of the pool is usable."""
+
+
+class StorageError(DocflowError):
+    """The dataset cannot be written or read."""
+
+    stage = "store"
+
+
+class Interrupted(DocflowError):
+    """The run was stopped; what is done is kept."""

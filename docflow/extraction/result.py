@@ -1,0 +1,103 @@
+"""What one document gave: the record, the evidence for every leaf, or the error; one Result is one row."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from docflow.documents.model import Box, Page, Unit
+from docflow.engines.base import Reason, Usage
+from docflow.errors import DocflowError
+from docflow.settings import Grounding
+
+Status = Literal["valid", "invalid", "failed"]
+Found = Literal["exact", "normalised", "fuzzy", "not on the page"]
+
+R = TypeVar("R", bound=BaseModel)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """For one leaf of a record: its value as text, the raw text it was read from, and where that stands.
+
+    A leaf that was read in several pieces (an address over three lines) has an entry a piece, in reading order.
+    ``page`` counts from 1; ``box`` is in the unit of that page. ``found`` is None for a null leaf, and when grounding
+    is off. ``confidence`` is the probability, 0 to 1, that the leaf is right. ``reason`` says why a leaf is null.
+    """
+
+    path: str
+    value: str | None
+    raw: str | None
+    page: int | None
+    box: Box | None
+    found: Found | None
+    confidence: float
+    reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PageInfo:
+    """A page as it is recorded in a row: its size, unit and turn, and whether its words came from the file itself."""
+
+    page: int
+    width: float
+    height: float
+    unit: Unit
+    rotation: int
+    text_layer: bool
+
+    @classmethod
+    def of(cls, page: Page) -> PageInfo:
+        return cls(page.number, page.width, page.height, page.unit, page.rotation, page.text_layer)
+
+
+@dataclass(frozen=True, slots=True)
+class ErrorInfo:
+    """Why a document failed, or why its record is invalid."""
+
+    stage: str
+    type: str
+    message: str
+    hint: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: DocflowError) -> ErrorInfo:
+        return cls(error.stage, type(error).__name__, error.message, error.hint, error.retryable)
+
+
+@dataclass(frozen=True, slots=True)
+class Result(Generic[R]):
+    """One document through one program.
+
+    ``data`` holds the typed Python values by field name whenever the engine answered (also when the record is
+    invalid); ``record`` is the validated model and None unless ``status`` is ``valid``. ``answer`` is the engine's last text
+    unless the record is valid. ``seconds`` is wall time.
+    """
+
+    document_id: str
+    source: str
+    media_type: str
+    pages: tuple[PageInfo, ...]
+    program: str
+    program_version: str
+    requested_program: str
+    requested_engine: str
+    requested_model: str
+    engine: str
+    model: str
+    status: Status
+    record: R | None = None
+    data: dict[str, Any] | None = None
+    evidence: tuple[Evidence, ...] = ()
+    answer: str | None = None
+    error: ErrorInfo | None = None
+    usage: Usage = field(default_factory=Usage)
+    attempts: int = 1
+    fallback: bool = False
+    grounding: Grounding = "full"
+    seconds: float = 0.0
+    created_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))

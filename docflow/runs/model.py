@@ -1,0 +1,155 @@
+"""What a run is told, what it says while it works, and what it leaves: plain values, light to import."""
+
+from __future__ import annotations
+
+import datetime as dt
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from docflow.settings import Settings
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from docflow.engines.base import Engine
+    from docflow.extraction.result import ErrorInfo, Result
+    from docflow.program import Program
+
+Runner = Literal["auto", "direct", "prefect"]
+
+PREFECT_FROM = 20
+"""With more documents than this to do, the auto runner takes Prefect: below, its server costs more than it gives."""
+
+
+def new_run_id() -> str:
+    """A new run id: the time (UTC) and six random hex digits, so that ids sort by time."""
+    return f"{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions:
+    """One execution over a source: what to read, with which program and engine, and where the rows go.
+
+    ``sources`` are paths, globs, ``-`` (a list of paths on stdin), bytes, file objects or PIL images. ``program`` is a
+    name, ``FILE:NAME``, ``package.module:NAME``, a record model or a Program; ``schema`` (a JSON Schema file or
+    ``module:Model``) takes its place. ``engine`` is a name, ``NAME=URL`` or an Engine; without one the settings decide.
+    Without ``out`` rows are only streamed.
+    """
+
+    sources: tuple[Any, ...]
+    program: str | Program | type[BaseModel] | None = None
+    schema: str | None = None
+    name: str | None = None
+    out: Path | None = None
+    engine: str | Engine | None = None
+    concurrency: int | None = None
+    limit: int | None = None
+    retry_failed: bool = False
+    runner: Runner | None = None
+    settings: Settings = field(default_factory=Settings)
+    run_id: str = field(default_factory=new_run_id)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run stands. ``total`` is None until every source has been looked at.
+
+    ``skipped`` counts documents that were done already, ``skipped_failed`` those that failed in an earlier run
+    and wait for ``--retry-failed``; neither counts in ``total``.
+    """
+
+    run_id: str
+    total: int | None = None
+    found: int = 0
+    valid: int = 0
+    invalid: int = 0
+    failed: int = 0
+    skipped: int = 0
+    skipped_failed: int = 0
+    seconds: float = 0.0
+    note: str | None = None
+
+    @property
+    def done(self) -> int:
+        return self.valid + self.invalid + self.failed
+
+    @property
+    def rate(self) -> float:
+        """Documents a second since the first one began."""
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def eta_seconds(self) -> float | None:
+        """Seconds to go at the present rate; None while that cannot be known."""
+        if self.total is None or not self.done or not self.rate:
+            return None
+        return max(0, self.total - self.done) / self.rate
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedDocument:
+    """A document that failed, as the closing table shows it."""
+
+    source: str
+    error: ErrorInfo
+
+
+@dataclass(kw_only=True)
+class Run:
+    """What a run left: how many documents of each status, how fast, where the rows are.
+
+    ``results`` holds the rows of a run without OUT; with OUT they are in the dataset (``docflow.open(run.out)``).
+    ``errors`` are the first failed documents, at most twenty. ``stopped`` tells that a signal ended the run early.
+    """
+
+    id: str
+    program: str
+    engine: str
+    runner: str
+    out: Path | None = None
+    started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
+    seconds: float = 0.0
+    counts: Counter[str] = field(default_factory=Counter)
+    by_program: Counter[str] = field(default_factory=Counter)
+    skipped: int = 0
+    skipped_failed: int = 0
+    stopped: bool = False
+    errors: list[FailedDocument] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    results: list[Result[Any]] = field(default_factory=list)
+
+    @property
+    def documents(self) -> int:
+        """Documents that this run wrote rows for."""
+        return self.counts.total()
+
+    @property
+    def valid(self) -> int:
+        return self.counts["valid"]
+
+    @property
+    def invalid(self) -> int:
+        return self.counts["invalid"]
+
+    @property
+    def failed(self) -> int:
+        return self.counts["failed"]
+
+    @property
+    def documents_per_second(self) -> float:
+        return self.documents / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line exits with: 0 all valid or done before, 1 some not, 130 interrupted."""
+        if self.stopped:
+            return 130
+        return 1 if self.invalid or self.failed or self.skipped_failed else 0
+
+
+OnProgress = Callable[[Progress], None]
+OnResult = Callable[["Result[Any]"], None]

@@ -6,7 +6,10 @@ of the displayed page for PDF pages; a page's ``unit`` says which.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -62,12 +65,38 @@ class Word:
 
     ``segment`` counts the pieces that the reader found as one stretch of text (an OCR detection, a run of a
     PDF's text layer): words of one segment stand on one line and close together.
+    ``levelled`` is where the word stands once the page is turned the right way up and its lines run level; a reader
+    sets it where that differs from ``box`` (a page photographed sideways or askew). Find lines, columns and
+    neighbours by ``level_box``; say where a value was read by ``box``.
     """
 
     text: str
     box: Box
     score: float = 1.0
     segment: int = 0
+    levelled: Box | None = None
+
+    @property
+    def level_box(self) -> Box:
+        """The box on the levelled page, in the unit of its page: the same as ``box`` on an upright, level page."""
+        return self.levelled or self.box
+
+
+_deferred: ContextVar[bool] = ContextVar("docflow_pixels_deferred", default=False)
+
+
+@contextmanager
+def deferred_pixels() -> Iterator[None]:
+    """While this lasts, ``Page.save`` writes nothing: whoever runs the program fetches the pixels only if it needs them.
+
+    SGLang's interpreter encodes every image that a program mentions, at once and as PNG; most engines want other bytes,
+    and some none at all. A context variable, because the interpreter's own threads inherit it.
+    """
+    token = _deferred.set(True)
+    try:
+        yield
+    finally:
+        _deferred.reset(token)
 
 
 WordReader = Callable[["Page"], Sequence[Word]]
@@ -97,6 +126,7 @@ class Page:
     layer_words: tuple[Word, ...] = ()
     reader: WordReader = _no_reader
     _words: tuple[Word, ...] | None = field(default=None, repr=False)
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     @property
     def words(self) -> tuple[Word, ...]:
@@ -104,9 +134,10 @@ class Page:
 
         Raises ReadingError or DocumentError when the page cannot be read.
         """
-        if self._words is None:
-            self._words = self.layer_words if self.text_layer else tuple(self.reader(self))
-        return self._words
+        with self._lock:  # reading may have begun in another thread, beside an engine's call
+            if self._words is None:
+                self._words = self.layer_words if self.text_layer else tuple(self.reader(self))
+            return self._words
 
     def render(self, *, max_side: int | None = None, max_pixels: int | None = None) -> Image.Image:
         """The upright page as an RGB image, scaled down to the limits given. Raises DocumentError."""
@@ -114,6 +145,8 @@ class Page:
 
     def save(self, stream: object, format: str = "PNG") -> None:  # noqa: A002 (the name Pillow uses)
         """Write the page's pixels, as Pillow's images do: so a Page can stand wherever an image is expected."""
+        if _deferred.get():
+            return
         self.render().save(stream, format=format)  # type: ignore[arg-type]
 
 

@@ -22,6 +22,7 @@ DocflowError
         NoEngine               no engine of the pool is usable                (exit code 3)
     StorageError               the dataset cannot be written or read
     Interrupted                stopped by a signal or a budget; what is done is kept
+    InternalError              a fault in docflow itself, or in a user's program
 
 Each error knows the stage it belongs to, whether trying again can help, and what the user can do next.
 """
@@ -172,3 +173,9 @@ class StorageError(DocflowError):
 
 class Interrupted(DocflowError):
     """The run was stopped; what is done is kept."""
+
+
+class InternalError(DocflowError):
+    """A fault in docflow itself: it costs the one document on which it showed, and its log says where."""
+
+    hint = "This is a bug in docflow. Run with DOCFLOW_DEBUG=1 to see where, and please report it."

@@ -121,6 +121,30 @@ def images(pages: Sequence[Page]) -> SglExprList:
     return SglExprList([sgl.image(page) for page in pages])
 
 
+def ask_as(s: Any, kind: Program) -> None:
+    """In a program that has chosen a kind: ask for that kind's record, after what the state already holds."""
+    import sglang as sgl
+
+    if kind.model is None:
+        raise ProgramError(f"program {kind.name} chooses among kinds and cannot be chosen itself")
+    s += sgl.user(instructions(kind.model))
+    s += sgl.assistant(sgl.gen(RECORD, json_schema=schema_of(kind.model)))
+
+
+def program_for(model: type[BaseModel], name: str, *, json_schema: dict[str, Any] | None = None) -> Program:
+    """The plain program that asks for a record in one call: for schemas that come without a program of their own."""
+
+    def ask(s: Any, pages: Sequence[Page]) -> None:
+        import sglang as sgl
+
+        s += sgl.system(instructions(model))
+        s += sgl.user(images(pages) + "Read this document.")
+        s += sgl.assistant(sgl.gen(RECORD, json_schema=schema_of(model)))
+
+    record_schema(model)
+    return Program(name, ask, model, json_schema=json_schema)
+
+
 def schema_of(model: type[BaseModel]) -> str:
     """The JSON schema that a record is asked with, as ``sgl.gen(json_schema=...)`` takes it."""
     return json.dumps(record_schema(model), ensure_ascii=False)

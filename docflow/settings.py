@@ -5,12 +5,19 @@ Read at the edge (CLI, Python API); everything below takes plain arguments. Unkn
 
 from __future__ import annotations
 
+import difflib
+import json
 import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
+
+from docflow.errors import ConfigError
 
 Grounding = Literal["full", "text-layer", "off"]
 """Where values are looked up: every page's words, only words of a file's own text layer, or not at all."""
@@ -36,16 +43,24 @@ class DecodeLimits(_Group):
     )
     words: Annotated[int, Field(gt=0)] = Field(200_000, description="most words of one PDF page's text layer")
     decode_seconds: Annotated[float, Field(gt=0)] = Field(60, description="longest time to decode one page")
-    decode_memory_mb: Annotated[int, Field(ge=256)] = Field(2_048, description="most memory of a decoder process, in MiB")
+    decode_memory_mb: Annotated[int, Field(ge=256)] = Field(
+        2_048, description="most memory of a decoder process, in MiB"
+    )
     recycle_after: Annotated[int, Field(gt=0)] = Field(500, description="documents after which a decoder is replaced")
 
 
 class ReadingSettings(_Group):
     """How pages without a text layer are read."""
 
-    max_side: Annotated[int, Field(ge=64)] = Field(2_000, description="longest side of the image given to OCR, in pixels")
-    pdf_dpi: Annotated[int, Field(ge=36, le=600)] = Field(200, description="resolution at which scanned PDF pages are rasterised")
-    ocr_model: Path | None = Field(None, description="folder with det.onnx, rec.onnx and dict.txt to use in place of the built-in OCR models")
+    max_side: Annotated[int, Field(ge=64)] = Field(
+        2_000, description="longest side of the image given to OCR, in pixels"
+    )
+    pdf_dpi: Annotated[int, Field(ge=36, le=600)] = Field(
+        200, description="resolution at which scanned PDF pages are rasterised"
+    )
+    ocr_model: Path | None = Field(
+        None, description="folder with det.onnx, rec.onnx and dict.txt to use in place of the built-in OCR models"
+    )
     ocr_seconds: Annotated[float, Field(gt=0)] = Field(120, description="longest time for OCR of one page")
     cache: bool = Field(True, description="keep the words of pages that were read, so that no page is read twice")
     cache_mb: Annotated[float, Field(gt=0)] = Field(1_024, description="size of the words cache, in MiB")
@@ -56,22 +71,35 @@ class ExtractionSettings(_Group):
 
     grounding: Grounding = Field("full", description="where values are looked up: full, text-layer or off")
     repairs: Annotated[int, Field(ge=0, le=10)] = Field(1, description="how often failing fields are asked again")
-    pages_per_call: Annotated[int, Field(ge=1)] | None = Field(None, description="most pages in one call (all when not set)")
+    pages_per_call: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="most pages in one call (all when not set)"
+    )
     max_tokens: Annotated[int, Field(ge=1)] = Field(4_096, description="longest answer, in tokens")
     timeout_seconds: Annotated[float, Field(gt=0)] = Field(300, description="longest time for one answer of an engine")
-    locale: str | None = Field(None, description="the documents' locale (such as de_CH), for dates and numbers that can be read two ways")
+    locale: str | None = Field(
+        None, description="the documents' locale (such as de_CH), for dates and numbers that can be read two ways"
+    )
 
 
 class Settings(BaseSettings):
     """Every setting of docflow, with its default."""
 
     model_config = SettingsConfigDict(
-        env_prefix="DOCFLOW_", env_nested_delimiter="__", extra="forbid", frozen=True, nested_model_default_partial_update=True
+        env_prefix="DOCFLOW_",
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        nested_model_default_partial_update=True,
     )
 
-    cache_dir: Path = Field(default_factory=default_cache_dir, description="where words, decoders' scratch files and the embedded Prefect server live")
+    cache_dir: Path = Field(
+        default_factory=default_cache_dir,
+        description="where words, decoders' scratch files and the embedded Prefect server live",
+    )
     engine: str = Field("embedded", description="the engine that answers: a name, or NAME=URL")
-    concurrency: Annotated[int, Field(ge=1, le=1024)] | None = Field(None, description="documents in work at once (by default as many as the engine likes)")
+    concurrency: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="documents in work at once (by default as many as the engine likes)"
+    )
     runner: str = Field("auto", description="auto, direct or prefect")
     limits: DecodeLimits = DecodeLimits()
     reading: ReadingSettings = ReadingSettings()
@@ -106,8 +134,6 @@ def read_config_file(folder: Path | None = None) -> tuple[Path | None, dict[str,
     """
     import tomllib
 
-    from docflow.errors import ConfigError
-
     folder = folder or Path.cwd()
     for name, keys in (("docflow.toml", ()), ("pyproject.toml", ("tool", "docflow"))):
         path = folder / name
@@ -122,3 +148,131 @@ def read_config_file(folder: Path | None = None) -> tuple[Path | None, dict[str,
         if table or not keys:
             return path, dict(table)
     return None, {}
+
+
+# --- settings with their origins ----------------------------------------------------------------------------------
+
+ENV_PREFIX = "DOCFLOW_"
+NO_SETTINGS = frozenset({"DOCFLOW_DEBUG"})
+"""Variables with docflow's prefix that are no settings: DOCFLOW_DEBUG=1 shows tracebacks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting: its dotted key, its value, and where that comes from (flag, variable, file or default)."""
+
+    key: str
+    value: Any
+    origin: str
+    description: str
+
+
+def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
+    """The settings of ``flags`` (by dotted key, as in ``extraction.locale``) over the environment over the file.
+
+    Raises ConfigError, which names the key, where it stands, and the known key that is nearest to it.
+    """
+    _refuse_unknown_variables()
+    nested: dict[str, Any] = {}
+    for key, value in (flags or {}).items():
+        group, _, name = key.rpartition(".")
+        (nested.setdefault(group, {}) if group else nested)[name] = value
+    try:
+        return Settings(**nested)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        origin = _origin(key, flags or {})
+        if first["type"] == "model_type":
+            raise ConfigError(
+                f"{key} ({origin}) is a group of settings, not a value", hint=f"Write [{key}] and its settings below."
+            ) from error
+        if first["type"] == "extra_forbidden":
+            raise ConfigError(f"{key} ({origin}) is no setting of docflow", hint=_nearest(key)) from error
+        raise ConfigError(
+            f"{key} ({origin}) cannot be {first['input']!r}: {_plain(first['msg'])}", hint=_meaning(key)
+        ) from error
+    except SettingsError as error:  # a group given as a whole, as in DOCFLOW_LIMITS, that is no JSON
+        group = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
+        raise ConfigError(
+            f"{ENV_PREFIX}{group.upper()} is not valid JSON",
+            hint=f"Set one value at a time, as in {_variable(f'{group}.')}NAME=VALUE.",
+        ) from error
+
+
+def explain_settings(flags: Mapping[str, Any] | None = None) -> list[Setting]:
+    """Every setting with its value, its meaning and where the value comes from. Raises ConfigError."""
+    settings = load_settings(flags)
+    rows = []
+    for key, info in _known():
+        value: Any = settings
+        for part in key.split("."):
+            value = getattr(value, part)
+        rows.append(Setting(key, value, _origin(key, flags or {}), info.description or ""))
+    return rows
+
+
+def _known() -> Iterator[tuple[str, FieldInfo]]:
+    """Every key, dotted, in the order of the settings."""
+    for name, info in Settings.model_fields.items():
+        if isinstance(info.annotation, type) and issubclass(info.annotation, _Group):
+            yield from ((f"{name}.{inner}", field) for inner, field in info.annotation.model_fields.items())
+        else:
+            yield name, info
+
+
+def _variable(key: str) -> str:
+    return ENV_PREFIX + key.replace(".", "__").upper()
+
+
+def _origin(key: str, flags: Mapping[str, Any]) -> str:
+    if key in flags:
+        return "flag"
+    variables = {name.upper(): value for name, value in os.environ.items()}
+    group, _, name = key.partition(".")
+    if _variable(key) in variables:
+        return _variable(key)
+    whole_group = _variable(group)
+    if whole_group in variables and (not name or name in json.loads(variables[whole_group])):
+        return whole_group
+    path, table = read_config_file()
+    for part in key.split("."):
+        if not isinstance(table, dict) or part not in table:
+            return "default"
+        table = table[part]
+    return path.name if path else "default"
+
+
+def _refuse_unknown_variables() -> None:
+    """Pydantic reads the variables it knows; a misspelt one would be passed over in silence."""
+    groups = {key.partition(".")[0] for key, _ in _known() if "." in key}
+    known = {_variable(key) for key, _ in _known()} | {_variable(group) for group in groups} | NO_SETTINGS
+    for name in sorted(os.environ):
+        variable = name.upper()
+        if variable.startswith(ENV_PREFIX) and variable not in known:
+            key = variable.removeprefix(ENV_PREFIX).replace("__", ".").lower()
+            raise ConfigError(
+                f"the environment variable {name} is no setting of docflow", hint=_nearest(key, as_variable=True)
+            )
+
+
+def _nearest(key: str, *, as_variable: bool = False) -> str:
+    keys = [known for known, _ in _known()]
+    keys += sorted({known.partition(".")[0] for known in keys if "." in known})
+    last = key.rpartition(".")[2]
+    close = difflib.get_close_matches(key, keys, n=1, cutoff=0.6) or [
+        known for known in keys if difflib.get_close_matches(last, [known.rpartition(".")[2]], cutoff=0.7)
+    ]
+    if not close:
+        return "docflow config lists every setting."
+    return f"Did you mean {_variable(close[0]) if as_variable else close[0]}?"
+
+
+def _meaning(key: str) -> str:
+    description = next((info.description for known, info in _known() if known == key), None)
+    return f"{key}: {description}." if description else "docflow config lists every setting."
+
+
+def _plain(message: str) -> str:
+    """Pydantic's sentence in the middle of ours."""
+    return message[:1].lower() + message[1:]

@@ -1,0 +1,100 @@
+"""Currencies: their signs and codes in a text, and which one a sign means in a locale."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import resources
+from typing import Any
+
+from docflow.fields.locale import Locale
+from docflow.fields.text import fold, plain
+
+
+@dataclass(frozen=True, slots=True)
+class FoundCurrency:
+    """A currency sign, code or name at ``text[start:end]``; ``value`` is an ISO 4217 code.
+
+    A sign of several currencies ($, kr, ¥) is ambiguous where the locale does not use it; ``alternatives`` are the
+    others.
+    """
+
+    start: int
+    end: int
+    value: str
+    ambiguous: bool = False
+    alternatives: tuple[str, ...] = ()
+
+
+@lru_cache(maxsize=1)
+def currencies() -> Mapping[str, dict[str, Any]]:
+    """What is known of each currency, by ISO code: ``signs``, ``names``, ``minor`` figures, ``decimal`` mark."""
+    file = resources.files("docflow.fields.locales") / "currencies.toml"
+    return tomllib.loads(file.read_text(encoding="utf-8"))
+
+
+@lru_cache(maxsize=1)
+def owners() -> Mapping[str, tuple[str, ...]]:
+    """The currencies that each folded sign, code or name may mean, the likeliest first."""
+    table: dict[str, list[str]] = {}
+    for code, data in currencies().items():
+        for mark in (code, *data["signs"], *data.get("names", ())):
+            table.setdefault(_key(mark), []).append(code)
+    return {mark: tuple(codes) for mark, codes in table.items()}
+
+
+def _key(mark: str) -> str:
+    return fold(mark).replace("\\", "¥")
+
+
+def _edged(mark: str) -> str:
+    body = r"[\s]{1,2}".join(re.escape(part) for part in mark.split())
+    before = r"(?<![^\W\d_])" if mark[0].isalpha() and mark[0] < "\u1100" else ""
+    after = r"(?![^\W\d_])" if mark[-1].isalpha() and mark[-1] < "\u1100" else ""
+    return before + body + after
+
+
+@lru_cache(maxsize=1)
+def mark_source() -> str:
+    """A regular expression, as text, for any sign or code on folded text, the longest first."""
+    return "|".join(_edged(mark) for mark in sorted(_signs(), key=lambda mark: (-len(mark), mark)))
+
+
+def _signs() -> set[str]:
+    # Signs made of marks alone (":-") say something only behind an amount, where the amounts' reader looks.
+    printed = {mark for data in currencies().values() for mark in data["signs"] if mark[0] not in ":,"}
+    return {_key(mark) for mark in printed} | {code.lower() for code in currencies()}
+
+
+@lru_cache(maxsize=1)
+def _anywhere() -> re.Pattern[str]:
+    names = {_key(name) for data in currencies().values() for name in data.get("names", ())}
+    marks = sorted(_signs() | names, key=lambda mark: (-len(mark), mark))
+    return re.compile("|".join(_edged(mark) for mark in marks))
+
+
+def meaning(mark: str, locale: Locale | None) -> tuple[str, tuple[str, ...]]:
+    """The currency that a sign or code means, and the others it could mean where the locale does not decide.
+
+    Raises KeyError for a text that is no known sign, code or name.
+    """
+    codes = owners()[_key(mark)]
+    if locale is not None and locale.currency:
+        if locale.currency in codes or _key(mark) in {_key(sign) for sign in locale.signs}:
+            return locale.currency, ()
+    return codes[0], codes[1:]
+
+
+def find_currency(text: str, locale: Locale | None = None) -> list[FoundCurrency]:
+    """Every currency sign, code and name in a line of text, from left to right."""
+    found = []
+    for match in _anywhere().finditer(fold(plain(text))):
+        printed = text[match.start() : match.end()]
+        if printed.isalpha() and len(printed) == 3 and printed.islower() and match[0].upper() in currencies():
+            continue  # "try" and "all" are words; a code is printed in capitals
+        value, others = meaning(match[0], locale)
+        found.append(FoundCurrency(match.start(), match.end(), value, bool(others), others))
+    return found

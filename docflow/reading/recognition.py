@@ -1,0 +1,206 @@
+"""The pixels of a page -> its words, with RapidOCR. Lives in the OCR worker only.
+
+The steps are RapidOCR's own (detect, crop, classify the direction, recognise), driven one by one: between detection
+and recognition the page is turned the right way up and levelled, and a word's box and score come from the columns
+and probabilities of its own characters.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rapidocr
+from numpy.typing import NDArray
+from rapidocr.main import RapidOCRError
+
+from docflow.reading import levelling
+from docflow.reading.levelling import Affine, Points
+
+Pixels = NDArray[np.uint8]
+WordRow = list[Any]
+"""Text, box, score, segment and the levelled box (or None), as they go over the pipe: boxes in pixels."""
+
+LEAST_SCORE = 0.5
+"""Lines below this are speckles and stamps rather than text (RapidOCR's own limit)."""
+SKEW_TO_TURN = 4.0
+"""Degrees of skew from which on the detector does better on a levelled image."""
+SKEW_TO_TELL = 0.1
+"""Degrees of skew below which a page counts as level: less than a pixel over a word."""
+DIRECTION_SAMPLE = 12
+"""Lines that vote on whether the page stands on its head; asking all of them costs 3 % of a page's time."""
+CERTAIN = 0.9
+"""RapidOCR's own limit for believing its direction classifier."""
+
+
+class PageReader:
+    """RapidOCR with its models loaded. Raises what RapidOCR and onnxruntime raise when they cannot be."""
+
+    def __init__(self, threads: int, model: Path | None = None) -> None:
+        cv2.setNumThreads(threads)
+        wheel = Path(rapidocr.__file__).parent / "models"
+        # With a path given, RapidOCR neither hashes its models nor ever looks for them on the network.
+        params: dict[str, Any] = {
+            "Global.log_level": "error",
+            "Global.return_word_box": True,
+            "Global.use_vertical_padding": False,
+            "EngineConfig.onnxruntime.intra_op_num_threads": threads,
+            "Det.model_path": str(model / "det.onnx" if model else wheel / "PP-OCRv6_det_small.onnx"),
+            "Rec.model_path": str(model / "rec.onnx" if model else wheel / "PP-OCRv6_rec_small.onnx"),
+            "Cls.model_path": str(wheel / "ch_ppocr_mobile_v2.0_cls_mobile.onnx"),
+        }
+        if model:
+            params["Rec.rec_keys_path"] = str(model / "dict.txt")
+        self._engine = rapidocr.RapidOCR(params=params)
+        blank = np.full((64, 64, 3), 255, np.uint8)
+        self._detect(blank)  # loads the detector; the recogniser and the classifier follow the same way
+        self._engine.recognize_txt([blank])
+        self._engine.cls_and_rotate([blank])
+
+    def read(self, pixels: bytes | bytearray, width: int, height: int) -> list[WordRow]:
+        """The words of an RGB image, in the reading order of the levelled page."""
+        image = cv2.cvtColor(np.frombuffer(pixels, np.uint8).reshape(height, width, 3), cv2.COLOR_RGB2BGR)
+        image, to_page = _with_margin(image)
+        quads, crops = self._detect(image)
+        if len(quads) and levelling.is_sideways(quads):
+            to_page = levelling.after(to_page, levelling.quarter_turn_back(image.shape[1]))
+            image = np.ascontiguousarray(np.rot90(image))
+            quads, crops = self._detect(image)
+        if len(quads) and abs(skew := levelling.dominant_skew(quads)) > SKEW_TO_TURN:
+            turn, new_width, new_height = levelling.rotation(-skew, image.shape[1], image.shape[0])
+            image = cv2.warpAffine(
+                image, turn, (new_width, new_height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+            )
+            to_page = levelling.after(to_page, levelling.inverse(turn))
+            quads, crops = self._detect(image)
+        if not len(quads):
+            return []
+        lines, upside_down = self._recognise(quads, crops)
+        level = levelling.rotation(
+            (180.0 if upside_down else 0.0) - levelling.dominant_skew(quads), image.shape[1], image.shape[0]
+        )[0]
+        return _rows(lines, to_page, level, (width, height))
+
+    def _detect(self, image: Pixels) -> tuple[Points, list[Pixels]]:
+        """The quads of the lines on an image, and their pixels; RapidOCR turns tall ones to the left."""
+        try:
+            crops, found = self._engine.detect_and_crop(image, {})
+        except RapidOCRError:  # its way of saying that there is no text
+            return np.empty((0, 4, 2)), []
+        return np.asarray(found.boxes, np.float64), crops
+
+    def _recognise(self, quads: Points, crops: list[Pixels]) -> tuple[list[_Line], bool]:
+        """Read every line; also tells whether the page stood on its head."""
+        along, across = levelling.sides(quads)
+        tall = (across.astype(int) / np.maximum(along.astype(int), 1)) >= 1.5  # those that RapidOCR has turned
+        usual = float(np.median(across[~tall])) if not tall.all() else 0.0
+        for index in np.flatnonzero(tall):
+            # A single narrow character (a quantity of 1) is no line that runs down the page.
+            if across[index] < 1.7 * usual:
+                crops[index] = np.ascontiguousarray(np.rot90(crops[index], -1))
+                tall[index] = False
+
+        level = np.flatnonzero(~tall)
+        votes = level[np.argsort(-along[level] / np.maximum(across[level], 1))][:DIRECTION_SAMPLE]
+        upside_down = self._on_their_head([crops[index] for index in votes])
+        turned = np.full(len(quads), upside_down.mean() > 0.5 if len(votes) else False)
+        page_turned = bool(turned.any())
+        if tall.any():  # lines across the others may run either way
+            turned[tall] = self._on_their_head([crops[index] for index in np.flatnonzero(tall)])
+        for index in np.flatnonzero(turned):
+            crops[index] = cv2.rotate(crops[index], cv2.ROTATE_180)
+
+        found = self._engine.recognize_txt(crops)
+        # The corners in the order in which the reader of the crop sees them.
+        corners = [np.roll(quad, -(tall[i] + 2 * turned[i]), axis=0) for i, quad in enumerate(quads)]
+        return [
+            _Line(text, info, quad)
+            for text, score, info, quad in zip(found.txts, found.scores, found.word_results, corners, strict=True)
+            if score >= LEAST_SCORE and text.strip()
+        ], page_turned
+
+    def _on_their_head(self, crops: list[Pixels]) -> NDArray[np.bool_]:
+        if not crops:
+            return np.zeros(0, np.bool_)
+        _, found = self._engine.cls_and_rotate(crops)
+        return np.array([label == "180" and score > CERTAIN for label, score in found.cls_res])
+
+
+class _Line:
+    """One recognised line as words: text, mean score of its characters, corners."""
+
+    __slots__ = ("quad", "words")
+
+    def __init__(self, text: str, info: Any, quad: Points) -> None:
+        self.quad = quad
+        characters = [(char, score) for char, score in zip(text, info.confs, strict=True) if not char.isspace()]
+        # The recogniser cuts a line into columns; a character stands in the middle of its column.
+        middles = [(column + 0.5) / info.line_txt_len for columns in info.word_cols for column in columns]
+        self.words: list[tuple[str, float, Points]] = []
+        start = 0
+        for text_part in text.split():
+            end = start + len(text_part)
+            scores = [score for _, score in characters[start:end]]
+            begin, stop = _extent(middles, start, end)
+            self.words.append((fold_widths(text_part), sum(scores) / len(scores), levelling.part_of(quad, begin, stop)))
+            start = end
+
+
+def _extent(middles: list[float], start: int, end: int) -> tuple[float, float]:
+    """Where a word of the characters from start to end begins and ends, from the middles of a line's characters."""
+    first, last = middles[start], middles[end - 1]
+    if end - start > 1:
+        half = (last - first) / (end - start - 1) / 2
+    else:  # as wide as the line's other characters
+        half = (middles[-1] - middles[0]) / max(len(middles) - 1, 1) / 2 or 0.5
+    before = (middles[start - 1] + first) / 2 if start else 0.0
+    behind = (middles[end] + last) / 2 if end < len(middles) else 1.0
+    return max(first - half, before), min(last + half, behind)
+
+
+def _with_margin(image: Pixels) -> tuple[Pixels, Affine]:
+    """The image with white beside it where it is a mere strip: the detector scales the short side up to 736 pixels."""
+    height, width = image.shape[:2]
+    least = max(64, max(height, width) // 8)
+    left, top = max(0, least - width) // 2, max(0, least - height) // 2
+    if left or top:
+        image = cv2.copyMakeBorder(image, top, top, left, left, cv2.BORDER_CONSTANT, value=(255, 255, 255))
+    return image, levelling.shift(-left, -top)
+
+
+def _rows(lines: list[_Line], to_page: Affine, level: Affine, size: tuple[int, int]) -> list[WordRow]:
+    """Words with their boxes on the page and on the levelled page, in reading order."""
+    order = levelling.reading_order([levelling.upright(levelling.mapped(level, line.quad)) for line in lines])
+    # On a page that was neither turned nor askew the levelled boxes would say nothing new.
+    moved = float(np.abs(levelling.after(level, levelling.inverse(to_page))[:, :2] - np.eye(2)).max()) > np.radians(
+        SKEW_TO_TELL
+    )
+    rows: list[WordRow] = []
+    for segment, index in enumerate(order):
+        for text, score, quad in lines[index].words:
+            x0, y0, x1, y1 = levelling.upright(levelling.mapped(to_page, quad))
+            box = [max(x0, 0.0), max(y0, 0.0), min(x1, size[0]), min(y1, size[1])]
+            place = [round(v, 2) for v in levelling.upright(levelling.mapped(level, quad))] if moved else None
+            rows.append([text, [round(v, 2) for v in box], round(score, 4), segment, place])
+    return rows
+
+
+class _Widths(dict[int, str]):
+    """Full-width, half-width and vertical forms -> the usual character, worked out when first met."""
+
+    def __missing__(self, code: int) -> str:
+        form, _, usual = unicodedata.decomposition(chr(code)).partition("> ")
+        plain = form in ("<wide", "<narrow", "<small", "<vertical")
+        self[code] = "".join(chr(int(part, 16)) for part in usual.split()) if plain else chr(code)
+        return self[code]
+
+
+_widths = _Widths()
+
+
+def fold_widths(text: str) -> str:
+    """Full-width brackets and digits as the usual ones. Unlike NFKC this keeps what fractions and powers mean."""
+    return text if text.isascii() else unicodedata.normalize("NFC", text.translate(_widths))

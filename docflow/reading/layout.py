@@ -1,4 +1,4 @@
-"""Words -> lines, cells and blocks: how a page is put together, whoever read its words.
+"""Words -> lines, cells and blocks: how a page is put together, whoever read its words. Boxes are on the levelled page.
 
 A line is what stands at one height, from left to right; a wide gap inside a line splits it into cells (a label and
 its amount, the columns of a table, two blocks side by side). A block is a pile of cells that stand close under each
@@ -16,7 +16,7 @@ from docflow.documents.model import Box, Page, Word
 
 @dataclass(slots=True, eq=False)
 class Cell:
-    """Words that stand on one line without a wide gap between them."""
+    """Words that stand on one line without a wide gap between them. ``box`` is on the levelled page."""
 
     words: tuple[Word, ...]
     box: Box
@@ -30,6 +30,11 @@ class Cell:
     @property
     def height(self) -> float:
         return self.box.y1 - self.box.y0
+
+    @property
+    def place(self) -> Box:
+        """Where the cell stands on the page as it is, not levelled: the box to give as evidence."""
+        return Box.around(word.box for word in self.words)
 
     @property
     def right(self) -> Cell | None:
@@ -124,7 +129,7 @@ def layout_of(page: Page) -> Layout:
 
 def arrange(page: Page, words: Sequence[Word]) -> Layout:
     """Group these words of a page; words without text or with an empty box are left out."""
-    segments = _segments(word for word in words if word.text.strip() and word.box.area > 0)
+    segments = _segments(word for word in words if word.text.strip() and word.level_box.area > 0)
     if not segments:
         return Layout(page, (), (), 0.0)
     height = statistics.median(segment.height for segment in segments)
@@ -158,14 +163,14 @@ def _segments(words: Iterable[Word]) -> list[_Segment]:
         grouped.setdefault(word.segment, []).append(word)
     found: list[_Segment] = []
     for group in grouped.values():
-        group.sort(key=lambda word: word.box.x0)
+        group.sort(key=lambda word: word.level_box.x0)
         run: list[Word] = []
         for word in group:
             if run:
-                last = run[-1].box
-                height = min(last.height, word.box.height)
-                apart = word.box.x0 - last.x1 > 2.0 * max(last.height, word.box.height)
-                if apart or abs(word.box.center[1] - last.center[1]) > 0.7 * height:
+                last = run[-1].level_box
+                height = min(last.height, word.level_box.height)
+                apart = word.level_box.x0 - last.x1 > 2.0 * max(last.height, word.level_box.height)
+                if apart or abs(word.level_box.center[1] - last.center[1]) > 0.7 * height:
                     found.append(_segment(run))
                     run = []
             run.append(word)
@@ -174,14 +179,14 @@ def _segments(words: Iterable[Word]) -> list[_Segment]:
 
 
 def _segment(words: list[Word]) -> _Segment:
-    return _Segment(words, Box.around(word.box for word in words), statistics.median(word.box.height for word in words))
+    return _Segment(words, Box.around(word.level_box for word in words), statistics.median(word.level_box.height for word in words))
 
 
 def _slope(segments: Sequence[_Segment]) -> float:
     """How much the page's rows fall from left to right (0 for an upright page), from the segments with several words."""
     slopes: list[tuple[float, float]] = []
     for segment in segments:
-        first, last = segment.words[0].box, segment.words[-1].box
+        first, last = segment.words[0].level_box, segment.words[-1].level_box
         run = last.center[0] - first.center[0]
         if run > 4 * segment.height:
             slopes.append(((last.center[1] - first.center[1]) / run, run))
@@ -245,11 +250,11 @@ def _line(row: Sequence[_Segment], page: int, height: float) -> Line:
     for segment in row:
         for place, word in enumerate(segment.words):
             # Between two stretches the reader itself saw a gap, so less is enough to part them.
-            wide = (0.75 if place == 0 else 1.2) * max(word.box.height, 0.6 * height)
-            if words and word.box.x0 - end > wide:
+            wide = (0.75 if place == 0 else 1.2) * max(word.level_box.height, 0.6 * height)
+            if words and word.level_box.x0 - end > wide:
                 cells.append(_cell(words, page))
                 words = []
-            end = max(end, word.box.x1) if words else word.box.x1
+            end = max(end, word.level_box.x1) if words else word.level_box.x1
             words.append(word)
     cells.append(_cell(words, page))
     line = Line(tuple(cells), Box.around(cell.box for cell in cells), "  ".join(cell.text for cell in cells), page)
@@ -259,7 +264,7 @@ def _line(row: Sequence[_Segment], page: int, height: float) -> Line:
 
 
 def _cell(words: list[Word], page: int) -> Cell:
-    box = Box.around(word.box for word in words)
+    box = Box.around(word.level_box for word in words)
     return Cell(tuple(words), box, " ".join(word.text for word in words), page)
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
 from docflow.documents.model import Box, Page, Word
 from docflow.engines.base import Piece, Reason
+from docflow.engines.embedded.lexicon import Token, tokens
+from docflow.fields.amounts import FoundAmount, find_amounts
+from docflow.fields.dates import FoundDate, find_dates
+from docflow.fields.locale import Locale, neutral
+from docflow.fields.text import fold
 from docflow.reading.layout import Cell, Layout, Line, layout_of
 
 
@@ -28,10 +34,107 @@ class LeafReading:
     @classmethod
     def of_cells(cls, printed: str, cells: Iterable[Cell], confidence: float) -> LeafReading:
         """A value that takes whole cells: a piece each, in reading order."""
-        return cls(printed, tuple(Piece(cell.page, cell.box) for cell in cells), confidence)
+        return cls(printed, tuple(Piece(cell.page, cell.place) for cell in cells), confidence)
 
 
 ABSENT = LeafReading(None, reason="absent")
+CONFLICT = LeafReading(None, reason="conflict")
+UNREADABLE = LeafReading(None, reason="unreadable")
+
+
+class PrintedLine:
+    """A line as one text, with the way back from a span of the text to the words and cells that carry it."""
+
+    __slots__ = ("_starts", "_words", "cells", "folded", "line", "number", "spans", "text", "tokens")
+
+    def __init__(self, line: Line, number: int) -> None:
+        self.line = line
+        self.number = number
+        """Position among the lines of all pages."""
+        self.cells = line.cells
+        self.text = line.text
+        self.folded = fold(line.text)
+        self.tokens: list[Token] = tokens(line.text)
+        self.spans: list[tuple[int, int]] = []
+        """The span of each cell."""
+        self._starts: list[int] = []
+        self._words: list[Word] = []
+        at = 0
+        for cell in line.cells:
+            begin = at
+            for word in cell.words:
+                self._starts.append(at)
+                self._words.append(word)
+                at += len(word.text) + 1
+            self.spans.append((begin, at - 1))
+            at += 1
+
+    def cell_at(self, at: int) -> int:
+        """The number of the cell that holds the character ``at``."""
+        for number, (_, end) in enumerate(self.spans):
+            if at < end:
+                return number
+        return len(self.spans) - 1
+
+    def words(self, start: int, end: int) -> list[Word]:
+        """The words that a span touches."""
+        first = max(0, bisect_right(self._starts, start) - 1)
+        return [
+            word
+            for at, word in zip(self._starts[first:], self._words[first:], strict=True)
+            if at < end and at + len(word.text) > start
+        ]
+
+    def box(self, start: int, end: int) -> Box:
+        """Where a span stands on the page as it is; a word that it takes a part of counts in proportion."""
+        boxes = []
+        first = max(0, bisect_right(self._starts, start) - 1)
+        for at, word in zip(self._starts[first:], self._words[first:], strict=True):
+            if at >= end:
+                break
+            left, right = max(start, at) - at, min(end, at + len(word.text)) - at
+            if right <= left:
+                continue
+            box = word.box
+            length = len(word.text)
+            if (left > 0 or right < length) and box.width >= box.height:
+                # Glued to its label ("Date:12/05/18"): letters are about equally wide.
+                box = Box(box.x0 + box.width * left / length, box.y0, box.x0 + box.width * right / length, box.y1)
+            boxes.append(box)
+        return Box.around(boxes) if boxes else self.line.cells[0].place
+
+    def level(self, start: int, end: int) -> Box:
+        """Where the words of a span stand on the levelled page."""
+        return Box.around(word.level_box for word in self.words(start, end) or self.line.words)
+
+    def piece(self, start: int, end: int) -> Piece:
+        """The place of a span."""
+        return Piece(self.line.page, self.box(start, end))
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of a printed line."""
+
+    line: PrintedLine
+    start: int
+    end: int
+
+    @property
+    def text(self) -> str:
+        return self.line.text[self.start : self.end]
+
+    @property
+    def piece(self) -> Piece:
+        return self.line.piece(self.start, self.end)
+
+    @property
+    def box(self) -> Box:
+        """On the levelled page."""
+        return self.line.level(self.start, self.end)
+
+    def overlaps(self, other: Span) -> bool:
+        return self.line is other.line and self.start < other.end and other.start < self.end
 
 
 class Context:
@@ -50,6 +153,11 @@ class Context:
         """The lines of all pages, in order."""
         return tuple(line for layout in self.layouts for line in layout.lines)
 
+    @cached_property
+    def printed(self) -> tuple[PrintedLine, ...]:
+        """The lines of all pages as texts, in order."""
+        return tuple(PrintedLine(line, number) for number, line in enumerate(self.lines))
+
     @property
     def cells(self) -> Iterator[Cell]:
         """The cells of all pages, line by line."""
@@ -60,6 +168,25 @@ class Context:
         """All text, a printed line a line, cells apart by two spaces."""
         return "\n".join(layout.text for layout in self.layouts)
 
+    @cached_property
+    def locale(self) -> Locale:
+        """The country and language that the pages point to."""
+        return neutral()
+
+    @cached_property
+    def amounts(self) -> dict[int, list[FoundAmount]]:
+        """The numbers of each line, by the line's number; lines without any are left out."""
+        return {
+            line.number: found
+            for line in self.printed
+            if (found := find_amounts(line.text, self.locale))
+        }
+
+    @cached_property
+    def dates(self) -> dict[int, list[FoundDate]]:
+        """The dates of each line, by the line's number; lines without any are left out."""
+        return {line.number: found for line in self.printed if (found := find_dates(line.text, self.locale))}
+
     def layout(self, page: int) -> Layout:
         """The layout of the page with this number."""
         return next(layout for layout in self.layouts if layout.page.number == page)
@@ -67,3 +194,16 @@ class Context:
     def below(self, cell: Cell, *, reach: float = 3.0) -> Cell | None:
         """The nearest cell under this one, at most ``reach`` line heights away."""
         return self.layout(cell.page).below(cell, reach=reach)
+
+    @cached_property
+    def _first_lines(self) -> dict[int, int]:
+        first: dict[int, int] = {}
+        for number, line in enumerate(self.lines):
+            first.setdefault(line.page, number)
+        return first
+
+    def span_of(self, cell: Cell) -> Span:
+        """A cell as a stretch of its printed line."""
+        line = self.printed[self._first_lines[cell.page] + cell.line.index]
+        start, end = line.spans[cell.index]
+        return Span(line, start, end)

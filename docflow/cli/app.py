@@ -1,0 +1,43 @@
+"""The application: every command, and the options that stand before them."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from docflow.cli.config import config
+from docflow.cli.extract import extract
+from docflow.cli.programs import programs
+from docflow.cli.query import query
+from docflow.cli.samples import samples
+from docflow.cli.show import show
+
+app = typer.Typer(
+    name="docflow",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,  # errors are reported by docflow.cli.main, as messages
+    context_settings={"help_option_names": ["--help", "-h"]},
+)
+for command in (extract, show, query, programs, config, samples):
+    app.command()(command)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"docflow {version('docflow')}")
+        raise typer.Exit
+
+
+@app.callback()
+def docflow(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Typed, grounded Parquet from receipts, invoices and forms.
+
+    Start with: docflow extract FOLDER
+    """

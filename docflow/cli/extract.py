@@ -1,0 +1,119 @@
+"""``docflow extract``: the main job."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from docflow.cli import options
+
+WHAT = "What is extracted"
+
+
+def extract(
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files, folders (with all below them), globs in quotes, or - for a list of paths on stdin.",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", metavar="OUT", help="The dataset's folder; rows are added to what is there.")
+    ] = Path("out"),
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--program",
+            "-p",
+            metavar="PROGRAM",
+            help="What to extract: a built-in program (docflow programs lists them), path/to/file.py:name or "
+            "package.module:name. auto finds out what kind of document each one is.",
+            show_default="auto",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    schema: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCHEMA",
+            help="Extract what a schema says, without writing a program: a JSON Schema file or module:Model.",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="The name under which the rows are filed.",
+            show_default="the program's, or the schema's file name",
+            rich_help_panel=WHAT,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Stop after so many documents that are not done yet.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed", help="Try the documents again that failed in an earlier run.", rich_help_panel=WHAT
+        ),
+    ] = False,
+    engine: options.Engine = None,
+    concurrency: options.Concurrency = None,
+    runner: options.Runner = None,
+    grounding: options.Grounding = None,
+    locale: options.Locale = None,
+    ocr_model: options.OcrModel = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print each record on stdout as a line of JSON; all else goes to stderr.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print nothing but errors (and records, with --json).")
+    ] = False,
+) -> None:
+    """Extract typed records from documents into a Parquet dataset.
+
+    Documents that are done already are skipped, so the same command can be typed again at any time: after an
+    interruption it goes on where it stopped. The exit code is 0 when every document is valid or was done before,
+    1 when some are invalid or failed, 2 for bad usage or when no document matched, 3 when no engine is usable,
+    4 when a budget ended the run, 130 after Ctrl-C.
+
+    Example: docflow extract scans
+
+    Example: docflow extract "scans/**/*.pdf" --program invoice --out invoices
+
+    Example: docflow extract contracts --schema lease.schema.json --json
+    """
+    from docflow.api import run
+    from docflow.cli.progress import reporter
+    from docflow.cli.records import RecordWriter
+    from docflow.cli.summary import print_summary
+    from docflow.runs import RunOptions
+    from docflow.settings import load_settings
+
+    flags = options.given(
+        engine=engine, concurrency=concurrency, runner=runner, grounding=grounding, locale=locale, ocr_model=ocr_model
+    )
+    run_options = RunOptions(
+        sources=tuple(sources),
+        program="auto" if program is None and schema is None else program,
+        schema=schema,
+        name=name,
+        out=out,
+        limit=limit,
+        retry_failed=retry_failed,
+        settings=load_settings(flags),
+    )
+    records = RecordWriter(sys.stdout) if as_json else None
+    with reporter(quiet=quiet, records_on_terminal=as_json and sys.stdout.isatty()) as report:
+        done = run(run_options, report, records.write if records else None)
+    if not quiet:
+        print_summary(done)
+    raise typer.Exit(done.exit_code)

@@ -1,0 +1,87 @@
+"""Options that more than one command takes, and the settings they stand for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+RUNNING = "How it runs"
+READING = "How documents are read"
+
+Engine = Annotated[
+    str | None,
+    typer.Option(
+        "--engine",
+        "-e",
+        metavar="ENGINE",
+        help="Who answers: a name, or NAME=URL. The embedded engine needs no download, no network and no GPU.",
+        show_default="embedded",
+        rich_help_panel=RUNNING,
+    ),
+]
+Concurrency = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Documents in work at once.",
+        show_default="what the engine likes",
+        rich_help_panel=RUNNING,
+    ),
+]
+Runner = Annotated[
+    Literal["auto", "direct", "prefect"] | None,
+    typer.Option(
+        help="Run in this process (direct), as a Prefect flow (prefect), or let the number of documents decide (auto).",
+        show_default="auto",
+        rich_help_panel=RUNNING,
+    ),
+]
+Grounding = Annotated[
+    Literal["full", "text-layer", "off"] | None,
+    typer.Option(
+        help="Where each value is looked up: among all words of its page, only those of a text layer, or not at all.",
+        show_default="full",
+        rich_help_panel=READING,
+    ),
+]
+Locale = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LOCALE",
+        help="The documents' locale, such as de_CH: it settles dates and numbers that can be read two ways.",
+        rich_help_panel=READING,
+    ),
+]
+OcrModel = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="DIR",
+        help="A folder with det.onnx, rec.onnx and dict.txt, to read scripts that the built-in OCR lacks.",
+        rich_help_panel=READING,
+    ),
+]
+Dataset = Annotated[Path, typer.Argument(metavar="OUT", help="The folder that docflow extract wrote to.")]
+
+
+def given(
+    *,
+    engine: str | None,
+    concurrency: int | None,
+    runner: str | None,
+    grounding: str | None,
+    locale: str | None,
+    ocr_model: Path | None,
+) -> dict[str, Any]:
+    """The settings that were given as flags, by key."""
+    flags = {
+        "engine": engine,
+        "concurrency": concurrency,
+        "runner": runner,
+        "extraction.grounding": grounding,
+        "extraction.locale": locale,
+        "reading.ocr_model": ocr_model,
+    }
+    return {key: value for key, value in flags.items() if value is not None}

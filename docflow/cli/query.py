@@ -1,0 +1,108 @@
+"""``docflow query``: SQL over a dataset."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from docflow.cli import options
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS_SHOWN = 200
+
+
+def query(
+    out: options.Dataset,
+    sql: Annotated[
+        str, typer.Argument(metavar="SQL", help="A DuckDB query over the views records, receipt, invoice ...")
+    ],
+    as_csv: Annotated[
+        bool,
+        typer.Option(
+            "--csv",
+            help="Print CSV. Text that a spreadsheet would run as a formula gets an apostrophe in front.",
+        ),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a line of JSON a row.")] = False,
+) -> None:
+    """Ask a dataset with SQL (DuckDB).
+
+    There is a view for each program (receipt, invoice ...) and the view records for all of them; each has the newest
+    row of each document. Fields are reached as record.total. Without --csv or --json the answer is a table for people.
+
+    Example: docflow query out "SELECT source, record.company, record.total FROM receipt ORDER BY record.total DESC"
+
+    Example: docflow query out "SELECT program, status, count(*) FROM records GROUP BY ALL" --csv
+    """
+    from docflow.errors import UsageError
+    from docflow.storage.dataset import Dataset
+
+    if as_csv and as_json:
+        raise UsageError("--csv and --json exclude each other")
+    answer = Dataset(out).query(sql)
+    if as_json:
+        _print_json(answer)
+    elif as_csv:
+        _print_csv(answer)
+    else:
+        _print_table(answer)
+
+
+def _print_json(answer: pa.Table) -> None:
+    import json
+
+    from docflow.cli.records import json_value
+
+    for batch in answer.to_batches():
+        for row in batch.to_pylist():
+            print(json.dumps(row, default=json_value))  # noqa: T201 (what the command was asked for)
+
+
+def _print_csv(answer: pa.Table) -> None:
+    import csv
+    import sys
+
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(answer.column_names)
+    for batch in answer.to_batches():
+        for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+            writer.writerow([_csv_value(value) for value in row])
+
+
+def _csv_value(value: Any) -> Any:
+    import json
+    import re
+
+    from docflow.cli.records import json_value
+
+    if isinstance(value, list | dict):
+        return json.dumps(value, default=json_value, ensure_ascii=False)
+    # +41 44 123 45 67 and -12.50 are left alone; anything else that begins so could be a formula.
+    if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") and not re.fullmatch(r"[+-][\d\s().,'/-]*", value):
+        return f"'{value}"
+    return value
+
+
+def _print_table(answer: pa.Table) -> None:
+    from decimal import Decimal
+
+    from rich.text import Text
+
+    from docflow.cli.record_table import spoken
+    from docflow.cli.terminal import output_console, plain_table, printable
+
+    table = plain_table()
+    rows = answer.slice(0, ROWS_SHOWN).to_pylist()
+    columns = answer.slice(0, ROWS_SHOWN).columns
+    for name, column in zip(answer.column_names, columns, strict=True):
+        numeric = any(isinstance(value, int | float | Decimal) for value in column.to_pylist())
+        table.add_column(printable(name), justify="right" if numeric else "left", overflow="fold")
+    for row in zip(*(column.to_pylist() for column in columns), strict=True):
+        table.add_row(*(Text(spoken(value)) for value in row))
+    console = output_console()
+    console.print(table)
+    if answer.num_rows > len(rows):
+        console.print(f"{len(rows):,} of {answer.num_rows:,} rows; --csv and --json print them all")

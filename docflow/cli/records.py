@@ -1,0 +1,84 @@
+"""Records as lines of JSON on stdout, for other programs."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from docflow.extraction.result import Result
+
+
+class RecordWriter:
+    """Writes a line of JSON a result, at once; when the reader is gone it falls silent and the run goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._open = True
+
+    def write(self, result: Result[Any]) -> None:
+        if not self._open:
+            return
+        try:
+            # ASCII only: what a file name or a page holds cannot break a line, whatever the stream's encoding is.
+            print(json.dumps(row_of(result), default=json_value), file=self._stream, flush=True)
+        except BrokenPipeError:
+            from docflow.cli.failures import silence_stdout
+
+            silence_stdout()
+            self._open = False
+
+
+def row_of(result: Result[Any]) -> dict[str, Any]:
+    """What a line says of one document: where it came from, how it went, its record, and the evidence for each leaf."""
+    return {
+        "source": result.source,
+        "document_id": result.document_id,
+        "program": result.program,
+        "status": result.status,
+        "record": result.data,
+        "evidence": [
+            {
+                "path": leaf.path,
+                "value": leaf.value,
+                "raw": leaf.raw,
+                "page": leaf.page,
+                "box": leaf.box,
+                "found": leaf.found,
+                "confidence": leaf.confidence,
+                "reason": leaf.reason,
+            }
+            for leaf in result.evidence
+        ],
+        "error": None
+        if result.error is None
+        else {
+            "stage": result.error.stage,
+            "type": result.error.type,
+            "message": result.error.message,
+            "hint": result.error.hint,
+            "retryable": result.error.retryable,
+        },
+        "engine": result.engine,
+        "model": result.model,
+        "seconds": round(result.seconds, 3),
+    }
+
+
+def json_value(value: object) -> Any:
+    """A typed value as JSON has it: days as ISO 8601, amounts as numbers.
+
+    An amount with more digits than a JSON reader's floating point keeps is given as text, so that it stays exact.
+    """
+    if isinstance(value, Decimal):
+        number = float(value)
+        return number if Decimal(repr(number)) == value else str(value)
+    if isinstance(value, dt.date | dt.datetime | dt.time):
+        return value.isoformat()
+    if isinstance(value, dt.timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value)

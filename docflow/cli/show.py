@@ -1,0 +1,151 @@
+"""``docflow show``: a dataset as tables for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from docflow.cli import options
+
+if TYPE_CHECKING:
+    import duckdb
+    from rich.console import Console
+
+    from docflow.storage.dataset import Dataset
+
+
+def show(
+    out: options.Dataset,
+    program: Annotated[
+        str | None, typer.Option("--program", "-p", metavar="PROGRAM", help="Only the rows of this program.")
+    ] = None,
+    limit: Annotated[
+        int, typer.Option(metavar="N", min=1, help="At most so many rows of each program, the newest first.")
+    ] = 20,
+    failed: Annotated[bool, typer.Option("--failed", help="The documents that failed, why, and what helps.")] = False,
+    evidence: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="For one document: each value as it is printed, where it stands and how sure docflow is.",
+        ),
+    ] = None,
+) -> None:
+    """Show what a dataset holds: the newest record of each document, a table a program.
+
+    A value followed by ? is one that docflow is not sure of. A list shows how many items it has, then the items.
+
+    Example: docflow show out
+
+    Example: docflow show out --failed
+
+    Example: docflow show out --evidence receipts/0001.jpg
+    """
+    from docflow.cli.terminal import output_console
+    from docflow.errors import UsageError
+    from docflow.storage.dataset import Dataset
+
+    dataset = Dataset(out)
+    if program is not None and program not in dataset.programs:
+        raise UsageError(f"{out} holds no rows of {program!r}", hint=f"It holds {', '.join(dataset.programs)}.")
+    console = output_console()
+    with dataset.duckdb() as connection:
+        if evidence is not None:
+            _show_evidence(console, connection, program, evidence)
+        elif failed:
+            _show_failed(console, connection, program, limit)
+        else:
+            _show_records(console, connection, dataset, program, limit)
+
+
+def _show_records(
+    console: Console, connection: duckdb.DuckDBPyConnection, dataset: Dataset, program: str | None, limit: int
+) -> None:
+    from rich.text import Text
+
+    from docflow.cli.record_table import record_table
+
+    counts = dataset.counts()
+    for name in [program] if program else dataset.programs:
+        rows = _rows(
+            connection,
+            f"SELECT source, status, record, evidence FROM {_view(name)} "  # noqa: S608
+            "WHERE status <> 'failed' ORDER BY created_at DESC LIMIT ?",
+            limit,
+        )
+        by_status = {status: count for (of, status), count in counts.items() if of == name}
+        summary = ", ".join(
+            f"{by_status[status]:,} {status}" for status in ("valid", "invalid", "failed") if status in by_status
+        )
+        console.print(Text.assemble((name, "bold"), f"  {summary}"))
+        if rows:
+            for part in record_table(rows, console.width):
+                console.print(part)
+        shown = by_status.get("valid", 0) + by_status.get("invalid", 0)
+        if shown > len(rows):
+            console.print(Text(f"the {len(rows):,} newest of {shown:,} records; --limit shows more", style="dim"))
+        if "failed" in by_status:
+            console.print(Text("--failed shows what failed and why", style="dim"))
+        console.print()
+
+
+def _show_failed(console: Console, connection: duckdb.DuckDBPyConnection, program: str | None, limit: int) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    from docflow.cli.terminal import printable
+
+    view = _view(program or "records")
+    rows = _rows(
+        connection,
+        f"SELECT source, error FROM {view} WHERE status = 'failed' ORDER BY created_at DESC LIMIT ?",  # noqa: S608
+        limit,
+    )
+    if not rows:
+        console.print("no document failed")
+        return
+    for row in rows:
+        error = row["error"] or {}
+        console.print(
+            Text.assemble(
+                (printable(row["source"]), "bold"),
+                (f"  {printable(error.get('stage'))}, {printable(error.get('type'))}", "dim"),
+            )
+        )
+        console.print(Padding(Text(printable(error.get("message"))), (0, 0, 0, 2)))
+        if error.get("hint"):
+            console.print(Padding(Text(printable(error["hint"]), style="dim"), (0, 0, 0, 2)))
+    total = _rows(connection, f"SELECT count(*) AS n FROM {view} WHERE status = 'failed'")[0]["n"]  # noqa: S608
+    if total > len(rows):
+        console.print(Text(f"the {len(rows):,} newest of {total:,} failed; --limit shows more", style="dim"))
+
+
+def _show_evidence(console: Console, connection: duckdb.DuckDBPyConnection, program: str | None, source: str) -> None:
+    import difflib
+
+    from docflow.cli.record_table import evidence_table
+    from docflow.errors import UsageError
+
+    view = _view(program or "records")
+    columns = f"SELECT source, document_id, program, status, engine, model, evidence, error FROM {view}"  # noqa: S608
+    rows = _rows(connection, f"{columns} WHERE source = ? ORDER BY created_at DESC", source)
+    if not rows:
+        rows = _rows(connection, f"{columns} WHERE ends_with(source, ?) ORDER BY created_at DESC", f"/{source}")
+    if not rows:
+        sources = [row["source"] for row in _rows(connection, f"SELECT DISTINCT source FROM {view}")]  # noqa: S608
+        close = difflib.get_close_matches(source, sources, n=1)
+        hint = f"Did you mean {close[0]}?" if close else "docflow show OUT lists the documents."
+        raise UsageError(f"there is no row for {source}", hint=hint)
+    for row in rows:
+        for part in evidence_table(row):
+            console.print(part)
+
+
+def _view(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *parameters: object) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = connection.execute(sql, list(parameters)).to_arrow_table().to_pylist()
+    return rows

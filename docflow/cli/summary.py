@@ -1,0 +1,81 @@
+"""The closing words of a run: how many of each status, what failed, where the data is, what to type next."""
+
+from __future__ import annotations
+
+import shlex
+from typing import TYPE_CHECKING
+
+from docflow.cli.progress import duration, rate
+from docflow.cli.terminal import error_console, labelled, plain_table, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from docflow.runs import Run
+
+FAILURES_SHOWN = 5
+_STYLES = {"valid": "green", "invalid": "yellow", "failed": "red"}
+
+
+def print_summary(run: Run) -> None:
+    """Print how a run ended, on stderr."""
+    console = error_console()
+    for note in run.notes:
+        console.print(labelled("note", note, "bold"))
+    _print_counts(console, run)
+    _print_failures(console, run)
+    _print_next(console, run)
+
+
+def _print_counts(console: Console, run: Run) -> None:
+    from rich.text import Text
+
+    rows = [(status, run.counts[status], _STYLES[status]) for status in _STYLES if run.counts[status]]
+    rows += [("done before", run.skipped, "dim")] if run.skipped else []
+    rows += [("failed before", run.skipped_failed, "red")] if run.skipped_failed else []
+    table = plain_table()
+    table.add_column("status", no_wrap=True)
+    table.add_column("documents", justify="right")
+    for status, count, style in rows:
+        table.add_row(Text(status, style=style), f"{count:,}")
+    console.print(table)
+    if run.documents:
+        facts = [f"{_documents(run.documents)} in {duration(run.seconds)} ({rate(run.documents_per_second)})"]
+        if len(run.by_program) > 1 or (run.by_program and run.program not in run.by_program):
+            facts.append(", ".join(f"{count:,} {printable(name)}" for name, count in run.by_program.most_common()))
+        console.print(Text("; ".join(facts), style="dim"))
+
+
+def _print_failures(console: Console, run: Run) -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    for document in run.errors[:FAILURES_SHOWN]:
+        console.print(Text.assemble((printable(document.source), "bold"), f": {printable(document.error.message)}"))
+        if document.error.hint:
+            console.print(Padding(Text(printable(document.error.hint), style="dim"), (0, 0, 0, 2)))
+    more = run.failed - min(len(run.errors), FAILURES_SHOWN)
+    if more > 0:
+        console.print(f"and {more:,} more failed")
+
+
+def _print_next(console: Console, run: Run) -> None:
+    from rich.text import Text
+
+    if run.out is None:
+        return
+    out = shlex.quote(printable(run.out))
+    if run.stopped:
+        console.print(f"Interrupted. What is done is kept in {out}; the same command goes on from there.")
+    lines = [("data", f"{out}/records")] if run.documents or run.skipped else []
+    lines += [("next", f"docflow show {out}")] if run.documents or run.skipped else []
+    if run.failed or run.skipped_failed:
+        lines.append(("", f"docflow show {out} --failed"))
+    if run.skipped_failed:
+        lines.append(("", "the same command with --retry-failed tries the failed documents again"))
+    for label, text in lines:
+        console.print(Text.assemble((f"{label:4}  ", "bold"), text))
+
+
+def _documents(count: int) -> str:
+    return "1 document" if count == 1 else f"{count:,} documents"

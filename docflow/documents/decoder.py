@@ -1,0 +1,255 @@
+"""Opening documents: a few decoder processes behind one object that any number of threads may use.
+
+A document that kills its decoder is lost alone: the process is replaced, its neighbours go on in the others.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import threading
+from collections.abc import Iterator
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Self
+
+from docflow.documents.content import read_content
+from docflow.documents.model import Box, Document, Page, Unit, Word
+from docflow.documents.process import DecoderProcess
+from docflow.documents.sniff import HEAD_BYTES, SUFFIXES, describe, media_type
+from docflow.documents.wire import COORDINATE_SCALE, Header, unpack_words
+from docflow.errors import BrokenDocument, DecoderDied, DocumentError, UnsupportedDocument, UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from docflow.documents.sources import SourceItem
+    from docflow.settings import DecodeLimits
+
+_PDF = "application/pdf"
+_KEPT_BYTES = 4 << 20
+"""Files up to this size stay in memory while their document is used; larger ones are read again for rendering."""
+_IDS_REMEMBERED = 8
+
+
+class Decoder:
+    """Opens documents in decoder processes, at most ``workers`` at once; a context manager.
+
+    ``pdf_dpi`` is the resolution at which PDF pages are rendered (less where a limit asks for it). ``max_side``
+    is the size at which images are expected to be rendered first, which makes exactly that size cheap.
+    """
+
+    def __init__(
+        self, limits: DecodeLimits | None = None, *, workers: int = 2, pdf_dpi: float = 200, max_side: int = 2_000
+    ) -> None:
+        if limits is None:
+            from docflow.settings import DecodeLimits
+
+            limits = DecodeLimits()
+        self.limits = limits
+        self._pdf_dpi, self._max_side = pdf_dpi, max_side
+        self._workers = max(1, workers)
+        self._running = 0
+        self._idle: list[DecoderProcess] = []
+        self._changed = threading.Condition()
+        self._closed = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def warm(self, count: int | None = None) -> None:
+        """Start decoder processes (all of them, or ``count``) without waiting until they are up."""
+        with self._changed:
+            while not self._closed and self._running < min(count or self._workers, self._workers):
+                self._idle.append(DecoderProcess(self.limits))
+                self._running += 1
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the decoder processes. Those at work end with the page that they are at."""
+        with self._changed:
+            self._closed = True
+            idle, self._idle = self._idle, []
+            self._running -= len(idle)
+            self._changed.notify_all()
+        for process in idle:
+            process.end()
+
+    def open(self, item: SourceItem) -> Document:
+        """The document with the size of every page, and the words of pages that have a text layer.
+
+        The first page of an image file is decoded too, so that a damaged one is refused here. Raises DocumentError.
+        """
+        data = read_content(item, self.limits)
+        kind = _kind_of(item, data)
+        content = _Content(self, item, hashlib.sha256(data).hexdigest(), kind, data)
+        pages: list[Page] = []
+        with self._process(content.id) as process:
+            process.used += 1
+            content.send("open", process, data)
+            while "end" not in (answer := process.receive())[0]:
+                try:
+                    pages.append(_page(content, len(pages) + 1, *answer))
+                except (KeyError, TypeError, ValueError) as error:
+                    raise process.nonsense() from error
+        if not pages:
+            raise BrokenDocument("the document has 0 pages")
+        if len(data) > _KEPT_BYTES and item.path is not None:
+            content.data = None
+        return Document(content.id, item.source, kind, tuple(pages))
+
+    @contextlib.contextmanager
+    def _process(self, document_id: str) -> Iterator[DecoderProcess]:
+        """A process for this thread alone; one that holds the document, if one is free."""
+        process = self._take(document_id)
+        try:
+            yield process
+        except DecoderDied:
+            self._drop(process)
+            raise
+        except DocumentError:
+            self._give_back(process)  # it answered with an error: nothing is wrong with the process
+            raise
+        except BaseException:
+            # Stopped in the middle of an answer: whatever comes next from this process would be taken for another's.
+            process.kill()
+            self._drop(process)
+            raise
+        else:
+            if document_id not in process.ids:
+                process.ids = [*process.ids[1 - _IDS_REMEMBERED :], document_id]
+            self._give_back(process)
+
+    def _take(self, document_id: str) -> DecoderProcess:
+        with self._changed:
+            while True:
+                if self._closed:
+                    raise UsageError("the decoder was closed while documents are still in use")
+                dead = [process for process in self._idle if not process.alive]
+                for process in dead:  # killed between two documents: nobody's loss
+                    self._idle.remove(process)
+                    process.kill()
+                    self._running -= 1
+                if self._idle:
+                    chosen = next((p for p in self._idle if document_id in p.ids), self._idle[-1])
+                    self._idle.remove(chosen)
+                    return chosen
+                if self._running < self._workers:
+                    self._running += 1
+                    break
+                self._changed.wait()
+        try:
+            return DecoderProcess(self.limits)
+        except OSError as error:
+            with self._changed:
+                self._running -= 1
+                self._changed.notify()
+            raise DecoderDied(f"no decoder can be started: {error}") from error
+
+    def _give_back(self, process: DecoderProcess) -> None:
+        if process.used >= self.limits.recycle_after:
+            process.end()
+            self._drop(process)
+            return
+        with self._changed:
+            if not self._closed:
+                self._idle.append(process)
+                self._changed.notify()
+                return
+            self._running -= 1
+        process.end()
+
+    def _drop(self, process: DecoderProcess) -> None:
+        with self._changed:
+            self._running -= 1
+            self._changed.notify()
+
+    def _render(self, content: _Content, page: Page, max_side: int | None, max_pixels: int | None) -> Image.Image:
+        request = {
+            "do": "render",
+            "id": content.id,
+            "page": page.number - 1,
+            "dpi": self._pdf_dpi,
+            "max_side": max_side,
+            "max_pixels": max_pixels,
+        }
+        with self._process(content.id) as process:
+            process.send(request)
+            header, pixels = process.receive()
+            if header.get("missing"):
+                content.send("hold", process, content.read())
+                process.receive()
+                process.send(request)
+                header, pixels = process.receive()
+            try:
+                return _image(header, pixels)
+            except (KeyError, TypeError, ValueError) as error:
+                raise process.nonsense() from error
+
+
+class _Content:
+    """What rendering a document's pages needs: where its bytes are."""
+
+    def __init__(self, decoder: Decoder, item: SourceItem, id_: str, kind: str, data: bytes) -> None:
+        self._decoder, self._item = decoder, item
+        self.id, self.kind = id_, kind
+        self.data: bytes | None = data
+
+    def send(self, what: str, process: DecoderProcess, data: bytes) -> None:
+        max_side = self._decoder._max_side if what == "open" else None
+        process.send({"do": what, "id": self.id, "media_type": self.kind, "max_side": max_side}, data)
+
+    def read(self) -> bytes:
+        """The document's bytes, the same as when it was opened. Raises DocumentError."""
+        if self.data is not None:
+            return self.data
+        data = read_content(self._item, self._decoder.limits)
+        if hashlib.sha256(data).hexdigest() != self.id:
+            raise BrokenDocument("the file changed while it was being read", hint="Run again.", retryable=True)
+        return data
+
+    def render(self, page: Page, max_side: int | None, max_pixels: int | None) -> Image.Image:
+        return self._decoder._render(self, page, max_side, max_pixels)
+
+
+def _kind_of(item: SourceItem, data: bytes) -> str:
+    head = data[:HEAD_BYTES]
+    kind = media_type(head)
+    if kind is None:
+        suffix = PurePath(item.source).suffix.lower()
+        named = f"the file is named {suffix}, but its content is" if suffix in SUFFIXES else "the file is"
+        raise UnsupportedDocument(f"{named} {describe(head)}")
+    return kind
+
+
+def _page(content: _Content, number: int, header: Header, body: bytearray) -> Page:
+    """A page as a decoder described it. Raises KeyError, TypeError or ValueError where that makes no sense."""
+    texts, boxes, segments = unpack_words(body, int(header["words"]))
+    points = [coordinate / COORDINATE_SCALE for coordinate in boxes]
+    corners = map(Box, points[::4], points[1::4], points[2::4], points[3::4])
+    words = tuple([Word(text, box, 1.0, segment) for text, box, segment in zip(texts, corners, segments, strict=True)])
+    unit: Unit = "pt" if content.kind == _PDF else "px"
+    return Page(
+        document_id=content.id,
+        number=number,
+        width=float(header["width"]),
+        height=float(header["height"]),
+        unit=unit,
+        renderer=content.render,
+        rotation=int(header["rotation"]),
+        text_layer=bool(header["text_layer"]),
+        layer_words=words,
+    )
+
+
+def _image(header: Header, pixels: bytearray) -> Image.Image:
+    """The image that a decoder sent. Raises KeyError, TypeError or ValueError where that makes no sense."""
+    from PIL import Image
+
+    mode, width, height, stride = header["mode"], int(header["width"]), int(header["height"]), int(header["stride"])
+    if mode not in ("L", "RGB") or width < 1 or height < 1 or len(pixels) != stride * height:
+        raise ValueError("the pixels do not fit the image")
+    image = Image.frombuffer(mode, (width, height), pixels, "raw", mode, stride, 1)
+    return image if mode == "RGB" else image.convert("RGB")

@@ -1,4 +1,4 @@
-"""One execution over a source: plan, run_chunk, summarise. The one home of a run; knows neither Prefect nor a terminal."""
+"""One execution over a source: plan, run_chunk, summarise. It knows neither Prefect nor a terminal."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = [
 def execute(options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None) -> Run:
     """Run over the sources in this process, without Prefect.
 
-    ``progress`` is called a few times a second, ``on_result`` once a row (both from the calling thread). A document that
-    fails becomes a failed row; a signal ends the run with what is done kept (``Run.stopped``). Raises UsageError for
-    a call that is off, NothingToDo when no document matched, NoEngine or EngineUnavailable when the engine cannot
-    answer at all, StorageError when OUT cannot be written.
+    ``progress`` is called a few times a second, ``on_result`` once a row. A document that fails becomes a failed row;
+    a signal ends the run with what is done kept (``Run.stopped``). Raises UsageError for a call that is off,
+    NothingToDo when no document matched, NoEngine or EngineUnavailable when the engine cannot answer at all,
+    StorageError when OUT cannot be written.
     """
     from docflow.runs.execution import execute as execute_here
 

@@ -1,0 +1,177 @@
+"""A dataset as its readers see it: for each source, document and program the newest row."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docflow.errors import StorageError, UsageError
+
+if TYPE_CHECKING:
+    import duckdb
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.dataset as ds
+
+_KEY = ["source", "document_id", "program", "created_at"]
+Row = dict[str, Any]
+
+
+class Dataset:
+    """The rows under OUT. Made by ``docflow.open(OUT)``; iterating gives every row as a dictionary.
+
+    Rows that a later run replaced are not seen. Parts that were written before a field was added give null for it.
+    With several programs, the common ``record`` has the fields of all; leaves of one name and of different types
+    become text.
+    """
+
+    def __init__(self, out: Path) -> None:
+        """Raises StorageError when there is no dataset at ``out``."""
+        from docflow.storage import parts
+
+        self.out = out
+        if not parts.program_folders(out):
+            raise StorageError(f"{out} holds no dataset", hint="docflow extract SOURCE --out OUT writes one.")
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.out)!r}, programs={self.programs})"
+
+    @property
+    def programs(self) -> list[str]:
+        """The names of the programs that rows are filed under; ``auto`` holds what failed before a kind was chosen."""
+        from docflow.storage import parts
+
+        return [name for name, folder in parts.program_folders(self.out).items() if parts.part_files(folder)]
+
+    def __len__(self) -> int:
+        return sum(self.counts().values())
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """The number of rows by program and status."""
+        table = self.arrow(columns=["program", "status"])
+        return Counter(zip(table["program"].to_pylist(), table["status"].to_pylist(), strict=True))
+
+    def __iter__(self) -> Iterator[Row]:
+        return self.records()
+
+    def records(self, program: str | None = None) -> Iterator[Row]:
+        """The rows of one program, or of all, as dictionaries, a batch in memory at a time."""
+        for batch in self._batches(program, None):
+            yield from batch.to_pylist()
+
+    def arrow(self, program: str | None = None, *, columns: list[str] | None = None) -> pa.Table:
+        """The rows of one program, or of all, as an Arrow table. Raises StorageError."""
+        import pyarrow as pa
+
+        batches = list(self._batches(program, columns))
+        schema = self._scan(program).schema
+        if columns is not None:
+            schema = pa.schema([schema.field(name) for name in columns])
+        return pa.Table.from_batches(batches, schema=schema)
+
+    def pandas(self, program: str | None = None) -> pd.DataFrame:
+        """The rows as a data frame (needs the extra ``docflow[pandas]``); decimals stay decimals, dates dates."""
+        try:
+            import pandas as pd  # noqa: F401 (Arrow's own message does not say what to install)
+        except ImportError as error:
+            raise UsageError(
+                "pandas is not installed", hint="Install it with: pip install 'docflow[pandas]'"
+            ) from error
+        return self.arrow(program).to_pandas()
+
+    def duckdb(self) -> duckdb.DuckDBPyConnection:
+        """A DuckDB connection in memory: the view ``records``, and a view a program (``receipt`` ...)."""
+        import duckdb
+
+        connection = duckdb.connect()
+        superseded = self._superseded()
+        connection.register("superseded_rows", superseded)
+        programs = self.programs
+        for view in ("records", *(name for name in programs if name != "records")):
+            program = None if view == "records" else view
+            connection.register(f"all_rows_{view}", self._scan(program))
+            newest = f" ANTI JOIN superseded_rows USING ({', '.join(_KEY)})" if superseded.num_rows else ""
+            connection.execute(f"CREATE VIEW {_quoted(view)} AS SELECT * FROM {_quoted(f'all_rows_{view}')}{newest}")  # noqa: S608
+        return connection
+
+    def query(self, sql: str) -> pa.Table:
+        """The answer to a DuckDB query over the views of ``duckdb()``; files and settings are out of its reach.
+
+        Raises UsageError for SQL that does not run.
+        """
+        import duckdb
+        import pyarrow as pa
+
+        connection = self.duckdb()
+        try:
+            connection.execute("SET enable_external_access = false")
+            connection.execute("SET lock_configuration = true")
+            answer = connection.sql(sql)
+            return pa.table({}) if answer is None else answer.to_arrow_table()
+        except duckdb.Error as error:
+            raise UsageError(
+                f"the query does not run: {error}", hint=f"There are the views records, {', '.join(self.programs)}."
+            ) from error
+        finally:
+            connection.close()
+
+    # --- how it is read -----------------------------------------------------------------------------------------
+
+    def _paths(self, program: str | None) -> list[Path]:
+        from docflow.storage import parts
+
+        folders = parts.program_folders(self.out)
+        if program is not None and program not in folders:
+            raise UsageError(f"{self.out} holds no rows of {program!r}", hint=f"It holds {', '.join(folders)}.")
+        return [
+            path for name, folder in folders.items() if program in (None, name) for path in parts.part_files(folder)
+        ]
+
+    def _scan(self, program: str | None) -> ds.Dataset:
+        from docflow.storage.reading import common_record_type, scan
+        from docflow.storage.rows import row_schema
+
+        paths = self._paths(program)
+        return scan(paths, row_schema(common_record_type(paths)))
+
+    def _batches(self, program: str | None, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
+        """The newest rows, a batch at a time."""
+        import pyarrow as pa
+
+        from docflow.storage.parts import reading_errors
+
+        superseded = set(_keys(self._superseded()))
+        wanted = None if columns is None else list(dict.fromkeys([*columns, *(_KEY if superseded else [])]))
+        with reading_errors(self.out):
+            for batch in self._scan(program).to_batches(columns=wanted, batch_size=1024):
+                newest = batch
+                if superseded:
+                    newest = newest.filter(pa.array([key not in superseded for key in _keys(newest)]))
+                    newest = newest if columns is None else newest.select(columns)
+                if newest.num_rows:
+                    yield newest
+
+    def _superseded(self) -> pa.Table:
+        """The keys of the rows that have a newer one."""
+        import pyarrow.compute as pc
+
+        from docflow.storage.parts import reading_errors
+
+        with reading_errors(self.out):
+            keys = self._scan(None).to_table(columns=_KEY)
+        newest = keys.group_by(_KEY[:3]).aggregate([("created_at", "max"), ([], "count_all")])
+        several = newest.filter(pc.field("count_all") > 1)
+        if not several.num_rows:
+            return keys.schema.empty_table()
+        pairs = keys.join(several, _KEY[:3], join_type="inner")
+        return pairs.filter(pc.field("created_at") < pc.field("created_at_max")).select(_KEY)
+
+
+def _keys(table: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
+    return zip(*(table.column(name).to_pylist() for name in _KEY), strict=True)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -1,0 +1,59 @@
+"""Reading parts: one, or many whose schemas grew over time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pyarrow.parquet as pq
+
+from docflow.errors import StorageError
+from docflow.storage import parts
+from docflow.storage.arrow_types import merged
+from docflow.storage.rows import FORMAT, FORMAT_KEY
+
+
+def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """One part, or some columns of it. Raises StorageError when it is damaged or written by a newer docflow."""
+    with parts.reading_errors(path), pq.ParquetFile(path) as file:
+        _check_format(path, file.schema_arrow)
+        return file.read(columns=None if columns is None else list(columns))
+
+
+def part_schema(path: Path) -> pa.Schema:
+    """The columns of one part, from its footer alone. Raises StorageError as ``read_part`` does."""
+    with parts.reading_errors(path):
+        schema = pq.read_schema(path)
+    _check_format(path, schema)
+    return schema
+
+
+def _check_format(path: Path, schema: pa.Schema) -> None:
+    number = (schema.metadata or {}).get(FORMAT_KEY, b"")
+    if not number.isdigit():
+        raise StorageError(f"{path} was not written by docflow", hint="Move it out of the dataset's records folder.")
+    if int(number) > FORMAT:
+        raise StorageError(
+            f"{path} has row format {int(number)}; this docflow knows {FORMAT}",
+            hint="Install the docflow that wrote it, or a newer one.",
+        )
+
+
+def stored_record_type(out: Path, program: str) -> pa.DataType:
+    """The type of the records that are stored under a program's name; the null type when there are none."""
+    return common_record_type(parts.part_files(parts.program_folder(out, program)))
+
+
+def common_record_type(paths: Iterable[Path]) -> pa.DataType:
+    """The type that holds the records of all these parts (see ``merged``)."""
+    common = pa.null()
+    for path in paths:
+        common = merged(common, part_schema(path).field("record").type) or pa.null()
+    return common
+
+
+def scan(paths: Sequence[Path], schema: pa.Schema) -> ds.Dataset:
+    """Parts as one Arrow dataset with this schema; fields that older parts lack are null. Nothing is read yet."""
+    return ds.dataset([str(path) for path in paths], schema=schema, format="parquet")

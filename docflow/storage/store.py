@@ -1,0 +1,176 @@
+"""Writing to a dataset: what is done already, and the parts that a run adds.
+
+The rows of documents that failed live in parts of their own, named ``failed-...``: a document that gets any newer row
+leaves them, and a part that is empty goes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from docflow.errors import SchemaError
+from docflow.extraction.result import Result
+from docflow.program import Program
+from docflow.storage import parts
+from docflow.storage.arrow_types import only_adds
+from docflow.storage.reading import read_part, scan, stored_record_type
+from docflow.storage.rows import program_schema, result_of, row_of, storable
+
+_INDEX_COLUMNS = [
+    "document_id",
+    "source",
+    "program_version",
+    "requested_program",
+    "requested_engine",
+    "requested_model",
+    "status",
+]
+
+Row = dict[str, Any]
+
+
+FailedKey = tuple[str, str, bool]
+"""Source, document id, and whether the program's version and the engine were the ones asked for now."""
+
+
+class Store:
+    """One dataset, written by one run: safe to use from several threads, and beside other runs.
+
+    ``program`` is what was asked for, with the ``engine`` (kind) and ``model`` that were asked for: a document is done
+    when it has a valid or invalid row for these three and the program's version.
+    """
+
+    def __init__(self, out: Path, program: Program, engine: str, model: str, run_id: str) -> None:
+        """Make ``out`` ready and learn what is done.
+
+        Raises StorageError when ``out`` cannot be written or read, SchemaError when another schema is stored under
+        a program's name.
+        """
+        self.out = out
+        self._program = program
+        self._asked = (program.name, engine, model)
+        self._versions = {program.version, *(kind.version for kind in program.kinds)}
+        self._run_id = run_id
+        self._programs = {p.name: p for p in (*program.kinds, program)}
+        self._schemas = {name: program_schema(p) for name, p in self._programs.items()}
+        self._lock = threading.RLock()
+        self._done: dict[str, Path] = {}
+        self._sources: set[tuple[str, str]] = set()
+        self._failed: dict[Path, set[FailedKey]] = {}
+        parts.prepare(out)
+        for name, schema in self._schemas.items():
+            stored = stored_record_type(out, name)
+            clash = only_adds(stored, schema.field("record").type)
+            if clash is not None:
+                raise SchemaError(
+                    f"{out} holds rows of another program {name!r}: field {clash or 'record'} differs or is gone",
+                    hint="Give this program a name of its own with --name, or write to another --out.",
+                )
+            for path in parts.part_files(parts.program_folder(out, name)):
+                self._index(path, read_part(path, _INDEX_COLUMNS).to_pylist())
+
+    # --- what is there ------------------------------------------------------------------------------------------
+
+    def is_done(self, source: str, document_id: str) -> bool:
+        """Whether this source has a row for these bytes."""
+        return (source, document_id) in self._sources
+
+    def is_done_elsewhere(self, document_id: str) -> bool:
+        """Whether any source has a row for these bytes."""
+        return document_id in self._done
+
+    def has_failed(self, source: str, document_id: str) -> bool:
+        """Whether this source failed with these bytes ("" when they could not be had), asked the same way."""
+        with self._lock:
+            return any((source, document_id, True) in failed for failed in self._failed.values())
+
+    def stored_result(self, document_id: str) -> Result[Any] | None:
+        """The result that is stored for these bytes, under whichever source; None when its part has gone meanwhile."""
+        path = self._done.get(document_id)
+        if path is None or not path.exists():
+            return None
+        name = parts.program_of(path)
+        table = scan([path], self._schemas[name]).to_table(filter=pc.field("document_id") == document_id)
+        newest = table.sort_by([("created_at", "descending")]).slice(0, 1)
+        return next((result_of(row, self._programs[name]) for row in newest.to_pylist()), None)
+
+    # --- what is added ------------------------------------------------------------------------------------------
+
+    def row(self, result: Result[Any]) -> tuple[Result[Any], Row]:
+        """``result`` as it will be stored (see ``storable``) and its row."""
+        result, record = storable(result, self._schemas[result.program].field("record").type)
+        return result, row_of(result, record, self._run_id)
+
+    def write(self, rows: Sequence[Row], inputs: Iterable[str]) -> list[Path]:
+        """Add rows as whole parts, and take their sources out of the failed parts; the parts written.
+
+        ``inputs`` are what the rows were made of (sources and document ids): the parts are named after them, so that
+        a chunk that is done again overwrites itself. Raises StorageError.
+        """
+        name = self._part_name(inputs)
+        written = []
+        with self._lock, parts.locked(self.out):
+            for program, schema in self._schemas.items():
+                folder = parts.program_folder(self.out, program)
+                for prefix, failed in (("part", False), ("failed", True)):
+                    path = folder / f"{prefix}-{name}.parquet"
+                    mine = [row for row in rows if row["program"] == program and (row["status"] == "failed") == failed]
+                    if mine:
+                        parts.write_part(path, pa.Table.from_pylist(mine, schema=schema))
+                        written.append(path)
+                        self._index(path, mine)
+                    elif path.exists():  # an earlier attempt at this chunk ended in another way
+                        parts.remove(path)
+                        self._failed.pop(path, None)
+            self._settle({(row["source"], row["requested_program"]) for row in rows}, keep=set(written))
+        return written
+
+    def _part_name(self, inputs: Iterable[str]) -> str:
+        digest = hashlib.sha256()
+        for piece in (*self._asked, *sorted(self._versions), *sorted(inputs)):
+            digest.update(piece.encode("utf-8", "replace") + b"\0")
+        return digest.hexdigest()[:32]
+
+    def _index(self, path: Path, rows: Iterable[Row]) -> None:
+        program, engine, model = self._asked
+        for row in rows:
+            if row["requested_program"] != program:
+                continue
+            same = (
+                row["program_version"] in self._versions
+                and row["requested_engine"] == engine
+                and row["requested_model"] == model
+            )
+            key = (row["source"], row["document_id"])
+            if row["status"] == "failed":
+                self._failed.setdefault(path, set()).add((*key, same))
+            elif same:
+                self._done[row["document_id"]] = path
+                self._sources.add(key)
+
+    def _settle(self, newer: set[tuple[str, str]], keep: set[Path]) -> None:
+        """Take the sources that have a newer row for the requested program out of the failed parts."""
+        sources = {source for source, _ in newer}
+        for path, failed in list(self._failed.items()):
+            gone = {row for row in failed if row[0] in sources}
+            if path in keep or not gone:
+                continue
+            failed -= gone
+            if not path.exists():
+                continue
+            table = read_part(path)
+            pairs = zip(table["source"].to_pylist(), table["requested_program"].to_pylist(), strict=True)
+            left = table.filter(pa.array([pair not in newer for pair in pairs]))
+            if left.num_rows:
+                parts.write_part(path, left)
+            else:
+                parts.remove(path)
+            if not failed:
+                del self._failed[path]

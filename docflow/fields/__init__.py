@@ -3,6 +3,8 @@
 from docflow.fields.amounts import FoundAmount, find_amounts
 from docflow.fields.currencies import FoundCurrency, currencies, find_currency
 from docflow.fields.dates import FoundDate, find_dates
+from docflow.fields.detection import Ranked, detect, rank
+from docflow.fields.identifiers import find_ibans, valid_iban, valid_vat
 from docflow.fields.kinds import (
     KIND_KEY,
     Address,
@@ -15,7 +17,8 @@ from docflow.fields.kinds import (
     Quantity,
     Text,
 )
-from docflow.fields.locale import Locale, codes, locale, neutral
+from docflow.fields.locale import Locale, codes, locale_named, neutral
+from docflow.fields.normalising import Normalised, Value, normalise
 from docflow.fields.text import collapse, fold
 
 __all__ = [
@@ -30,16 +33,25 @@ __all__ = [
     "Kind",
     "Locale",
     "Money",
+    "Normalised",
     "Party",
     "Quantity",
+    "Ranked",
     "Text",
+    "Value",
     "codes",
     "collapse",
     "currencies",
+    "detect",
     "find_amounts",
     "find_currency",
     "find_dates",
+    "find_ibans",
     "fold",
-    "locale",
+    "locale_named",
     "neutral",
+    "normalise",
+    "rank",
+    "valid_iban",
+    "valid_vat",
 ]

@@ -56,7 +56,8 @@ _AFTER_SIGN = re.compile(r" ?(-)(?![\w-])| ?(cr)\b")
 _PERCENT = re.compile(r" ?%")
 _TAX_CODE = re.compile(r" {0,2}([A-Z]{1,2}|\*)(?= {0,2}(?:[A-Z]|\*)?\s*$|\*?\)?\s*$)|([A-Z]{1,2}|\*)(?![\w-])")
 _UNIT = re.compile(
-    r" ?(kgs?|g|gm|gr|mg|lbs?|oz|ml|cl|ltr|l|m2|m²|m3|m³|km|cm|mm|m|kwh|kw|pcs?|pce|stk|st\.|stuck|uds?|un|szt|pz|nos?|ea|x|hrs?|h|std|min|days?)(?![^\W_])"
+    r" ?(kgs?|g|gm|gr|mg|lbs?|oz|ml|cl|ltr|l|m2|m²|m3|m³|km|cm|mm|m|kwh|kw|pcs?|pce|stk|st\.|stuck|uds?|un|szt|pz"
+    r"|nos?|ea|x|hrs?|h|std|min|days?)(?![^\W_])"
 )
 _TIMES_BEFORE = re.compile(r"(?<![^\W_])[x×@*] ?$")
 _LOOKALIKES = str.maketrans("OoQDIl|iSB", "0000111158")
@@ -227,8 +228,9 @@ def _sign(line: str, start: int, number_start: int, end: int, decimals: int, mar
     if "-" in line[start:number_start]:
         return True, start, end
     stripped = before.rstrip()
-    if stripped.endswith("-") and (stripped[:-1] == "" or stripped[-2] in " (:="):
-        if len(before) == len(stripped) or (money_like and len(before) - len(stripped) == 1):
+    if stripped.endswith("-") and stripped[-2:-1] in ("", " ", "(", ":", "="):
+        gap = len(before) - len(stripped)
+        if gap == 0 or (money_like and gap == 1):
             return True, len(stripped) - 1, end
     if after:
         return True, start, end + after.end()

@@ -82,9 +82,10 @@ def meaning(mark: str, locale: Locale | None) -> tuple[str, tuple[str, ...]]:
     Raises KeyError for a text that is no known sign, code or name.
     """
     codes = owners()[_key(mark)]
-    if locale is not None and locale.currency:
-        if locale.currency in codes or _key(mark) in {_key(sign) for sign in locale.signs}:
-            return locale.currency, ()
+    if locale is None or not locale.currency:
+        return codes[0], codes[1:]
+    if locale.currency in codes or _key(mark) in {_key(sign) for sign in locale.signs}:
+        return locale.currency, ()
     return codes[0], codes[1:]
 
 

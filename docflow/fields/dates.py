@@ -183,7 +183,7 @@ def _read_numeric(
         if year_first:
             return FoundDate(*span, year_first, repaired=repaired)
     if day_first and month_first and day_first != month_first:
-        if order is None:
+        if order not in ("dmy", "mdy"):
             return FoundDate(*span, day_first, ambiguous=True, alternatives=(month_first,), repaired=repaired)
         return FoundDate(*span, month_first if order == "mdy" else day_first, repaired=repaired)
     value = day_first or month_first
@@ -221,6 +221,19 @@ def _bare(folded: str) -> Iterator[FoundDate]:
         value = _day(year, month, day)
         if value:
             yield FoundDate(spaced.start(1), spaced.end(3), value, bare=True)
+
+
+_FIGURES = re.compile(r"\s*(\d\d)(\d\d)((?:19|20)\d\d)\s*")
+
+
+def read_bare_date(text: str, locale: Locale | None = None) -> list[FoundDate]:
+    """The date that a text of nothing but eight figures with the year last is (25122018), or an empty list."""
+    match = _FIGURES.fullmatch(plain(text))
+    if not match:
+        return []
+    span = match.start(1), match.end(3)
+    found = _read_numeric(span, int(match[1]), int(match[2]), match[3], locale.date_order if locale else None)
+    return [found] if found else []
 
 
 def _repaired(line: str, order: DateOrder | None) -> Iterator[FoundDate]:

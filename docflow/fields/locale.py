@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal
@@ -82,6 +82,8 @@ class Locale:
 
     def deciding(self, *, date_order: DateOrder | None = None, decimal: str | None = None) -> Locale:
         """The same locale with what the page itself shows of the order of dates and of the decimal mark."""
+        if (date_order or self.date_order, decimal or self.decimal) == (self.date_order, self.decimal):
+            return self
         return replace(self, date_order=date_order or self.date_order, decimal=decimal or self.decimal)
 
 
@@ -102,7 +104,7 @@ def _word_pattern(word: str) -> str:
 @lru_cache(maxsize=1)
 def neutral() -> Locale:
     """The locale that decides nothing and knows the words of every language and country."""
-    every = [locale(code) for code in codes()]
+    every = [locale_named(code) for code in codes()]
     return Locale(
         code=NEUTRAL_CODE,
         language="",
@@ -122,8 +124,8 @@ def codes() -> tuple[str, ...]:
     )
 
 
-@lru_cache(maxsize=None)
-def locale(code: str) -> Locale:
+@cache
+def locale_named(code: str) -> Locale:
     """The locale of a code such as ``de_AT``, ``de-AT``, or ``AT`` (the country's first language).
 
     Raises KeyError for a code without data.
@@ -139,6 +141,7 @@ def locale(code: str) -> Locale:
     others = [other for other in data["languages"] if other != language]
     languages = tuple(dict.fromkeys([language, *others, ENGLISH]))
     spoken = [language_files()[one] for one in languages]
+    data = data | data.get("in", {}).get(language, {})
     return Locale(
         code=f"{language}_{country}",
         language=language,

@@ -23,7 +23,7 @@ def config(
     """Show every setting, its value and where the value comes from.
 
     A flag counts more than an environment variable, and a variable more than docflow.toml (or the table tool.docflow
-    of pyproject.toml) in the working directory. Flags of docflow extract can be given here too, to see what they change.
+    of pyproject.toml) in the working directory. Flags of docflow extract can be given here too: see what they change.
 
     Example: docflow config
 

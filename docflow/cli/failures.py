@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
-from docflow.cli.terminal import error_console, labelled
+from docflow.cli.terminal import complain
 from docflow.errors import DocflowError, EngineUnavailable, Interrupted, NoEngine, StorageError, UsageError
 
 INTERRUPTED = 130
@@ -24,36 +26,30 @@ _EXIT_CODES: tuple[tuple[type[DocflowError], int], ...] = (
 
 
 def exit_code_of(error: DocflowError) -> int:
-    """The exit code that an error ends the command with: 2 bad usage or OUT, 3 no engine usable, 130 interrupted, else 1."""
+    """The exit code for an error: 2 bad usage or OUT, 3 no engine usable, 130 interrupted, else 1."""
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
 
 
 def report(error: DocflowError) -> int:
     """Print an error and its hint on stderr; the exit code."""
-    console = error_console()
     if _debugging():
         traceback.print_exception(error)
-    console.print(labelled("error", error.message, "bold red"))
+    complain("error", error.message)
     if error.hint:
-        console.print(labelled("hint", error.hint, "bold"))
+        complain("hint", error.hint)
     return exit_code_of(error)
 
 
 def report_fault(error: Exception) -> int:
-    """Print that docflow itself failed, and keep the traceback in a file to send with a report; the exit code."""
-    console = error_console()
-    summary = f"{type(error).__name__}: {error}".strip().rstrip(":")
-    console.print(labelled("error", f"docflow failed in a way it did not expect: {summary}", "bold red"))
+    """Print that docflow itself failed, and keep the traceback in a file to send along with a report; the exit code."""
     if _debugging():
         traceback.print_exception(error)
-        return 1
+    complain("error", f"docflow met something it did not expect: {type(error).__name__}: {error}")
     log = _write_log(error)
     if log is not None:
-        console.print(
-            labelled("hint", f"The details are in {log}; please send that file along when you report this.", "bold")
-        )
+        complain("hint", f"The details are in {log}. Please send that file along when you report this.")
     else:
-        console.print(labelled("hint", "Run the command again with DOCFLOW_DEBUG=1 to see the details.", "bold"))
+        complain("hint", "Run the command again with DOCFLOW_DEBUG=1 to see the details.")
     return 1
 
 
@@ -67,16 +63,10 @@ def _debugging() -> bool:
 
 
 def _write_log(error: Exception) -> Path | None:
-    from importlib.metadata import version
-
-    from docflow.settings import default_cache_dir
-
-    command = " ".join(sys.argv)
-    text = f"docflow {version('docflow')}, Python {sys.version}\n{command}\n\n" + "".join(
-        traceback.format_exception(error)
-    )
+    head = f"{shlex.join(sys.argv)}\nPython {sys.version}\n\n"
+    text = head + "".join(traceback.format_exception(error))
     name = f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    for folder in (default_cache_dir() / "logs", Path(tempfile.gettempdir())):
+    for folder in _log_folders():
         try:
             folder.mkdir(parents=True, exist_ok=True)
             path = folder / name
@@ -85,3 +75,14 @@ def _write_log(error: Exception) -> Path | None:
             continue
         return path
     return None
+
+
+def _log_folders() -> Iterator[Path]:
+    """docflow's cache; the system's folder for temporary files when the settings or the installation are broken too."""
+    try:
+        from docflow.settings import load_settings
+
+        yield load_settings().cache_dir / "logs"
+    except (DocflowError, ImportError):
+        pass
+    yield Path(tempfile.gettempdir())

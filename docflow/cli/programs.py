@@ -56,12 +56,15 @@ def _list() -> None:
         table.add_row(name, (module.__doc__ or "").strip().partition("\n")[0])
     console = output_console()
     console.print(table)
+    console.print()
     console.print(
         "docflow programs NAME shows the fields of one. Your own: --program FILE.py:NAME or --schema FILE.json."
     )
 
 
 def _describe(program: Program) -> None:
+    import inspect
+
     from rich.text import Text
 
     from docflow.cli.terminal import output_console, plain_table, printable
@@ -69,10 +72,10 @@ def _describe(program: Program) -> None:
 
     console = output_console()
     console.print(Text.assemble((program.name, "bold"), f"  version {program.version}"))
+    console.print(Text(printable(inspect.getfile(program.function)), style="dim"))
+    console.print()
     if program.kinds:
-        console.print(
-            f"chooses among {', '.join(kind.name for kind in program.kinds)}: docflow programs NAME shows each"
-        )
+        console.print(f"Finds out which of these a document is: {', '.join(kind.name for kind in program.kinds)}.")
         return
     table = plain_table()
     table.add_column("field", no_wrap=True)
@@ -81,7 +84,8 @@ def _describe(program: Program) -> None:
     for path, kind, description in _leaves(program.schema, ""):
         table.add_row(printable(path), kind, printable(description))
     console.print(table)
-    console.print(Text("prompt", style="bold"))
+    console.print()
+    console.print(Text("instructions to the engine", style="bold"))
     for line in instructions_text(program.model).splitlines():
         console.print(Text(f"  {printable(line)}", style="dim"))
 

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from docflow.cli.progress import duration, rate
-from docflow.cli.terminal import error_console, labelled, plain_table, printable
+from docflow.cli.terminal import complain, error_console, plain_table, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,7 +21,7 @@ def print_summary(run: Run) -> None:
     """Print how a run ended, on stderr."""
     console = error_console()
     for note in run.notes:
-        console.print(labelled("note", note, "bold"))
+        complain("note", note)
     _print_counts(console, run)
     _print_failures(console, run)
     _print_next(console, run)
@@ -39,6 +39,7 @@ def _print_counts(console: Console, run: Run) -> None:
     for status, count, style in rows:
         table.add_row(Text(status, style=style), f"{count:,}")
     console.print(table)
+    console.print()
     if run.documents:
         facts = [f"{_documents(run.documents)} in {duration(run.seconds)} ({rate(run.documents_per_second)})"]
         if len(run.by_program) > 1 or (run.by_program and run.program not in run.by_program):

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import unicodedata
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
+
+_LABEL_STYLES = {"error": "\x1b[1;31m"}
 
 _JOINERS = "\u200c\u200d"  # inside emoji and in Persian or Indic words: harmless, and needed
 _UNSAFE = {"Cc", "Cf", "Cs", "Zl", "Zp"}  # control and format characters, lone surrogates, line separators
@@ -60,14 +63,22 @@ def is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM", "") != "dumb"
 
 
-def labelled(label: str, text: str, style: str) -> Text:
-    """A message such as ``error: ...``, its label set off; further lines are indented below."""
-    from rich.text import Text
+def complain(label: str, text: str) -> None:
+    """Print a message such as ``error: ...`` on stderr, its label set off.
 
-    message = Text()
-    message.append(f"{label}: ", style=style)
-    message.append("\n  ".join(printable(line) for line in text.splitlines()))
-    return message
+    It is written without Rich: an error must come out whatever else is broken.
+    """
+    width = shutil.get_terminal_size().columns - 1 if is_terminal(sys.stderr) else 10_000
+    lines = [
+        line
+        for paragraph in text.splitlines()
+        for line in textwrap.wrap(printable(paragraph), width - len(label) - 2, break_on_hyphens=False) or [""]
+    ]
+    coloured = is_terminal(sys.stderr) and not os.environ.get("NO_COLOR")
+    start, end = (_LABEL_STYLES.get(label, "\x1b[1m"), "\x1b[0m") if coloured else ("", "")
+    indent = "\n" + " " * (len(label) + 2)
+    sys.stderr.write(f"{start}{label}:{end} {indent.join(lines)}\n")
+    sys.stderr.flush()
 
 
 def plain_table(title: str | None = None) -> Table:

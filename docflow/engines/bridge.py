@@ -87,6 +87,8 @@ def run_program(program: Program, pages: Sequence[Page], engine: Engine, limits:
     except Exception as error:
         bridge.raise_failure()  # a failed fork leaves a variable empty; what the program then met is not the cause
         raise ProgramError(f"program {program.name} raised {type(error).__name__}: {error}") from error
+    finally:
+        bridge.end_forks()
     bridge.raise_failure()
     return Conversation(state, bridge)
 
@@ -102,6 +104,7 @@ class Bridge(BaseBackend):  # type: ignore[misc]
         self._engine = engine
         self._limits = limits
         self._thread = threading.get_ident()
+        self._forks: set[StreamExecutor] = set()
         self._failure: DocflowError | None = None
 
     def get_model_name(self) -> str:
@@ -111,6 +114,11 @@ class Bridge(BaseBackend):  # type: ignore[misc]
         """Raise what a fork's thread met, if anything."""
         if self._failure is not None:
             raise self._failure
+
+    def end_forks(self) -> None:
+        """Stop the threads of the forks: the interpreter leaves them waiting, and a process that exits would wait for them."""
+        while self._forks:
+            self._forks.pop().end()
 
     def generate(self, s: StreamExecutor, sampling_params: SglSamplingParams) -> tuple[str, dict[str, Any]]:
         if sampling_params.n not in (None, 1):
@@ -134,6 +142,8 @@ class Bridge(BaseBackend):  # type: ignore[misc]
         return ChoicesDecision(answer.text, {ANSWER: answer})
 
     def _ask(self, s: StreamExecutor, want: Want, limits: Limits) -> Answer:
+        if s.use_thread:
+            self._forks.add(s)
         try:
             if self._failure is not None:
                 raise self._failure
@@ -191,7 +201,7 @@ def turns_of(s: StreamExecutor) -> tuple[Turn, ...]:
     for message in s.messages_:
         content = message["content"]
         if isinstance(content, str):
-            turns.append(Turn(message["role"], (content,)))
+            turns.append(_turn(message["role"], content, ()))
             continue
         count = len(content) - 1  # text first, then an entry an image
         turns.append(_turn(message["role"], content[0]["text"], pages[:count]))

@@ -1,0 +1,21 @@
+"""Fixtures for all tests: nothing of a test touches the user's cache, configuration or Prefect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCFLOW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", "DOCFLOW_ENGINE"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def in_tmp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fresh working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path

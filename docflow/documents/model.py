@@ -113,6 +113,8 @@ class Page:
 
     ``rotation`` is the clockwise turn in degrees that was applied to bring the page upright (a PDF's /Rotate).
     ``text_layer`` says that the words come from the file itself and not from OCR.
+    ``legibility`` is the share of the page's text (by length, 0 to 1) that its reader could read, set when it has read
+    the words: low for a script that the OCR model lacks, and for handwriting.
     """
 
     document_id: str
@@ -125,6 +127,7 @@ class Page:
     text_layer: bool = False
     layer_words: tuple[Word, ...] = ()
     reader: WordReader = _no_reader
+    legibility: float = 1.0
     _words: tuple[Word, ...] | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 

@@ -30,21 +30,22 @@ class WordsCache:
         self._limit = int(megabytes * 1024 * 1024)
         self._written = self._limit  # bytes since the cache was last measured: measure at the first write
 
-    def get(self, document_id: str, page: int) -> tuple[Word, ...] | None:
-        """The words of a page, or None where they are not known. A damaged entry counts as not known."""
+    def get(self, document_id: str, page: int) -> tuple[tuple[Word, ...], float] | None:
+        """The words and the legibility of a page, or None where they are not known (or the entry is damaged)."""
         path = self._path(document_id, page)
         try:
-            rows = json.loads(zlib.decompress(path.read_bytes()))
+            legibility, rows = json.loads(zlib.decompress(path.read_bytes()))
             words = tuple(_word(row) for row in rows)
+            known = words, float(legibility)
             os.utime(path)  # so that what is used stays longest
         except (OSError, zlib.error, ValueError, TypeError):
             return None
-        return words
+        return known
 
-    def put(self, document_id: str, page: int, words: Sequence[Word]) -> None:
+    def put(self, document_id: str, page: int, words: Sequence[Word], legibility: float) -> None:
         """Keep the words of a page."""
         rows = [[word.text, word.box, word.score, word.segment, word.levelled] for word in words]
-        data = zlib.compress(json.dumps(rows, ensure_ascii=False, separators=(",", ":")).encode(), 3)
+        data = zlib.compress(json.dumps([legibility, rows], ensure_ascii=False, separators=(",", ":")).encode(), 3)
         path = self._path(document_id, page)
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 REVISION = 1
 """Counts the changes to how docflow itself reads: a new number means that cached words are not used any more."""
+READABLE = 0.65
+"""Legibility below which what was read of a page is not worth answering from."""
 START_SECONDS = 120.0
 """Longest time for a worker to load its models, on however busy a machine."""
 
@@ -69,17 +71,20 @@ class Reader:
     def words(self, page: Page) -> tuple[Word, ...]:
         """The words of a page: its text layer's where it has one, else from the cache, else by OCR.
 
+        Sets the page's ``legibility`` as well.
         Raises ReadingError when OCR fails on the page, DocumentError when its pixels cannot be had.
         """
         if page.text_layer:
             return page.layer_words
         if self._cache is not None and (known := self._cache.get(page.document_id, page.number)) is not None:
-            return known
+            words, page.legibility = known
+            return words
         image = page.render(max_side=self._settings.max_side)  # before a worker is taken: others read meanwhile
-        rows = self._read(image.tobytes(), image.width, image.height)
+        rows, legibility = self._read(image.tobytes(), image.width, image.height)
         words = _words(rows, page.width / image.width, page.height / image.height)
+        page.legibility = legibility
         if self._cache is not None:
-            self._cache.put(page.document_id, page.number, words)
+            self._cache.put(page.document_id, page.number, words, legibility)
         return words
 
     def forget(self, document_id: str) -> int:
@@ -97,18 +102,18 @@ class Reader:
         for worker in idle:
             worker.kill()
 
-    def _read(self, pixels: bytes, width: int, height: int) -> list[Any]:
+    def _read(self, pixels: bytes, width: int, height: int) -> tuple[list[Any], float]:
         worker = self._take()
         usable = False
         try:
-            rows = worker.read(pixels, width, height, self._settings.ocr_seconds)
+            answer = worker.read(pixels, width, height, self._settings.ocr_seconds)
             usable = True
         except _PageError as error:
             usable = True
             raise ReadingError(f"OCR failed: {error}", retryable=False) from error
         finally:
             self._give_back(worker, usable)
-        return rows
+        return answer["words"], answer["legibility"]
 
     def _take(self) -> _Worker:
         with self._free:
@@ -131,6 +136,15 @@ class Reader:
             worker.kill()
 
 
+def is_readable(page: Page) -> bool:
+    """Whether the reader can read this page's script and print; what it read of another page is guesswork.
+
+    Reads the page's words first, and raises what that raises.
+    """
+    page.words  # noqa: B018 (reading them sets the legibility)
+    return page.legibility >= READABLE
+
+
 class _PageError(Exception):
     """The worker is well, but could not read this page."""
 
@@ -150,8 +164,8 @@ class _Worker:
         )
         self._ready = False
 
-    def read(self, pixels: bytes, width: int, height: int, seconds: float) -> list[Any]:
-        """The rows of an image. Raises _PageError, or ReadingError after which this worker is of no more use."""
+    def read(self, pixels: bytes, width: int, height: int, seconds: float) -> dict[str, Any]:
+        """The words and legibility of an image. Raises _PageError, or ReadingError: then the worker is of no use."""
         if not self._ready:
             hello = self._exchange(START_SECONDS, "OCR did not start")
             if "error" in hello:
@@ -161,8 +175,7 @@ class _Worker:
         answer = self._exchange(seconds, "OCR of the page", header, pixels)
         if "error" in answer:
             raise _PageError(answer["error"])
-        rows: list[Any] = answer["words"]
-        return rows
+        return answer
 
     def stop(self) -> None:
         """End the process at once, from any thread: whoever waits for its answer gets ReadingError."""

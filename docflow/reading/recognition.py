@@ -26,14 +26,14 @@ WordRow = list[Any]
 
 LEAST_SCORE = 0.5
 """Lines below this are speckles and stamps rather than text (RapidOCR's own limit)."""
-SKEW_TO_TURN = 4.0
-"""Degrees of skew from which on the detector does better on a levelled image."""
 SKEW_TO_TELL = 0.1
 """Degrees of skew below which a page counts as level: less than a pixel over a word."""
 DIRECTION_SAMPLE = 12
 """Lines that vote on whether the page stands on its head; asking all of them costs 3 % of a page's time."""
-CERTAIN = 0.9
-"""RapidOCR's own limit for believing its direction classifier."""
+FEWEST_CHARACTERS = 0.7
+"""Characters in a stretch as long as the line is high, below which a line was not read."""
+BEST_SHAPE = 5.0
+"""Width over height of a line of which the direction classifier is surest: it squeezes longer ones."""
 
 
 class PageReader:
@@ -60,8 +60,8 @@ class PageReader:
         self._engine.recognize_txt([blank])
         self._engine.cls_and_rotate([blank])
 
-    def read(self, pixels: bytes | bytearray, width: int, height: int) -> list[WordRow]:
-        """The words of an RGB image, in the reading order of the levelled page."""
+    def read(self, pixels: bytes, width: int, height: int) -> tuple[list[WordRow], float]:
+        """The words of an RGB image, in the reading order of the levelled page, and the page's legibility."""
         image = cv2.cvtColor(np.frombuffer(pixels, np.uint8).reshape(height, width, 3), cv2.COLOR_RGB2BGR)
         image, to_page = _with_margin(image)
         quads, crops = self._detect(image)
@@ -69,20 +69,14 @@ class PageReader:
             to_page = levelling.after(to_page, levelling.quarter_turn_back(image.shape[1]))
             image = np.ascontiguousarray(np.rot90(image))
             quads, crops = self._detect(image)
-        if len(quads) and abs(skew := levelling.dominant_skew(quads)) > SKEW_TO_TURN:
-            turn, new_width, new_height = levelling.rotation(-skew, image.shape[1], image.shape[0])
-            image = cv2.warpAffine(
-                image, turn, (new_width, new_height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-            )
-            to_page = levelling.after(to_page, levelling.inverse(turn))
-            quads, crops = self._detect(image)
         if not len(quads):
-            return []
+            return [], 1.0
         lines, upside_down = self._recognise(quads, crops)
         level = levelling.rotation(
             (180.0 if upside_down else 0.0) - levelling.dominant_skew(quads), image.shape[1], image.shape[0]
         )[0]
-        return _rows(lines, to_page, level, (width, height))
+        read = [line for line in lines if line.words and line.score >= LEAST_SCORE]
+        return _rows(read, to_page, level, (width, height)), _legibility(lines)
 
     def _detect(self, image: Pixels) -> tuple[Points, list[Pixels]]:
         """The quads of the lines on an image, and their pixels; RapidOCR turns tall ones to the left."""
@@ -103,40 +97,55 @@ class PageReader:
                 crops[index] = np.ascontiguousarray(np.rot90(crops[index], -1))
                 tall[index] = False
 
-        level = np.flatnonzero(~tall)
-        votes = level[np.argsort(-along[level] / np.maximum(across[level], 1))][:DIRECTION_SAMPLE]
-        upside_down = self._on_their_head([crops[index] for index in votes])
-        turned = np.full(len(quads), upside_down.mean() > 0.5 if len(votes) else False)
-        page_turned = bool(turned.any())
-        if tall.any():  # lines across the others may run either way
-            turned[tall] = self._on_their_head([crops[index] for index in np.flatnonzero(tall)])
+        page_turned = self._stands_on_its_head(along, across, tall, crops)
+        turned = np.full(len(quads), page_turned)
+        for index in np.flatnonzero(tall):  # a line across the others may run either way
+            turned[index] = self._chance_of_head([crops[index]])[0] > 0.5
         for index in np.flatnonzero(turned):
             crops[index] = cv2.rotate(crops[index], cv2.ROTATE_180)
 
         found = self._engine.recognize_txt(crops)
         # The corners in the order in which the reader of the crop sees them.
         corners = [np.roll(quad, -(tall[i] + 2 * turned[i]), axis=0) for i, quad in enumerate(quads)]
-        return [
-            _Line(text, info, quad)
-            for text, score, info, quad in zip(found.txts, found.scores, found.word_results, corners, strict=True)
-            if score >= LEAST_SCORE and text.strip()
-        ], page_turned
+        results = zip(found.txts, found.scores, found.word_results, corners, strict=True)
+        return [_Line(*result) for result in results], page_turned
 
-    def _on_their_head(self, crops: list[Pixels]) -> NDArray[np.bool_]:
-        if not crops:
-            return np.zeros(0, np.bool_)
+    def _stands_on_its_head(
+        self, along: NDArray[np.float64], across: NDArray[np.float64], tall: NDArray[np.bool_], crops: list[Pixels]
+    ) -> bool:
+        """Whether the lines of the page are upside down, by those whose shape the classifier knows best."""
+        level = np.flatnonzero(~tall)
+        unlike = np.abs(np.log(np.maximum(along[level], 1) / np.maximum(across[level], 1) / BEST_SHAPE))
+        asked = [crops[index] for index in level[np.argsort(unlike)][:DIRECTION_SAMPLE]]
+        if not asked:
+            return False
+        chance = float(self._chance_of_head(asked).mean())
+        if abs(chance - 0.5) > 0.3:
+            return chance > 0.5
+        # The classifier does not know: what reads better is the right way up.
+        upright, turned = (
+            float(np.mean(self._engine.recognize_txt(some).scores))
+            for some in (asked, [cv2.rotate(crop, cv2.ROTATE_180) for crop in asked])
+        )
+        return turned > upright
+
+    def _chance_of_head(self, crops: list[Pixels]) -> NDArray[np.float64]:
+        """For each line the classifier's probability that it is upside down."""
         _, found = self._engine.cls_and_rotate(crops)
-        return np.array([label == "180" and score > CERTAIN for label, score in found.cls_res])
+        return np.array([score if label == "180" else 1 - score for label, score in found.cls_res])
 
 
 class _Line:
     """One recognised line as words: text, mean score of its characters, corners."""
 
-    __slots__ = ("quad", "words")
+    __slots__ = ("characters", "quad", "score", "words")
 
-    def __init__(self, text: str, info: Any, quad: Points) -> None:
+    def __init__(self, text: str, score: float, info: Any, quad: Points) -> None:
+        self.score = score
         self.quad = quad
-        characters = [(char, score) for char, score in zip(text, info.confs, strict=True) if not char.isspace()]
+        # A line without a character has one score, of 0.
+        characters = [(char, score) for char, score in zip(text, info.confs, strict=False) if not char.isspace()]
+        self.characters = len(characters)
         # The recogniser cuts a line into columns; a character stands in the middle of its column.
         middles = [(column + 0.5) / info.line_txt_len for columns in info.word_cols for column in columns]
         self.words: list[tuple[str, float, Points]] = []
@@ -159,6 +168,23 @@ def _extent(middles: list[float], start: int, end: int) -> tuple[float, float]:
     before = (middles[start - 1] + first) / 2 if start else 0.0
     behind = (middles[end] + last) / 2 if end < len(middles) else 1.0
     return max(first - half, before), min(last + half, behind)
+
+
+def _legibility(lines: list[_Line]) -> float:
+    """The share of the text, by length, that was read. Faint lines count in part.
+
+    What the recogniser has no characters for it mostly leaves out, so a line with fewer characters than it is long
+    was not read: printed text of any script has more than one in a stretch as long as the line is high.
+    """
+    total = read = 0.0
+    for line in lines:
+        along, across = (float(side[0]) for side in levelling.sides(line.quad[None]))
+        if along < 3 * across:
+            continue
+        total += along
+        if line.characters * across >= FEWEST_CHARACTERS * along:
+            read += along * min(1.0, max(0.0, (line.score - 0.5) / 0.4))
+    return read / total if total else 1.0
 
 
 def _with_margin(image: Pixels) -> tuple[Pixels, Affine]:

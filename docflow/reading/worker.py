@@ -38,7 +38,8 @@ def main(arguments: list[str]) -> None:
         header, pixels = requests.get()
         answer: dict[str, Any]
         try:
-            answer = {"words": reader.read(pixels, header["width"], header["height"])}
+            words, legibility = reader.read(pixels, header["width"], header["height"])
+            answer = {"words": words, "legibility": legibility}
         except Exception as error:  # noqa: BLE001 (the process border: one page is lost, the parent says why)
             answer = {"error": f"{type(error).__name__}: {error}"}
         write_message(answers, json.dumps(answer, ensure_ascii=False).encode())

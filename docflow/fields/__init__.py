@@ -20,6 +20,7 @@ from docflow.fields.kinds import (
 from docflow.fields.locale import Locale, codes, locale_named, neutral
 from docflow.fields.normalising import Normalised, Value, normalise
 from docflow.fields.text import collapse, fold
+from docflow.fields.words import Span, find_emails, find_links, find_phones, find_shapes, find_words
 
 __all__ = [
     "KIND_KEY",
@@ -37,6 +38,7 @@ __all__ = [
     "Party",
     "Quantity",
     "Ranked",
+    "Span",
     "Text",
     "Value",
     "codes",
@@ -46,7 +48,12 @@ __all__ = [
     "find_amounts",
     "find_currency",
     "find_dates",
+    "find_emails",
     "find_ibans",
+    "find_links",
+    "find_phones",
+    "find_shapes",
+    "find_words",
     "fold",
     "locale_named",
     "neutral",

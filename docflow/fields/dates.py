@@ -39,8 +39,11 @@ _DAY_MONTH_YEAR = re.compile(rf"(?<!\d)(\d{{1,2}})( ?[-./,] ?)(\d{{1,2}})( ?[-./
 _YEAR_MONTH_DAY = re.compile(
     r"(?<!\d)((?:1[6-9]|20|21)\d\d) ?([-./]) ?(\d{1,2}) ?\2 ?(\d{1,2})(?:(?!\d)|(?<=\d\d)(?=\d\d:\d\d))"
 )
-_BARE = re.compile(r"(?<![\w.,/-])((?:19|20)\d\d)(0[1-9]|1[0-2])([0-3]\d)(?=t\d{4}|[_ -]|[^\w.,/]|[.,](?!\d)|$)")
-_LINK = r"[\s.,/'\-]{0,3}(?:(?:de|del|di|of|den|the|d') ?)?"
+_BARE = re.compile(
+    r"(?<![\w.,/-])((?:19|20)\d\d)(0[1-9]|1[0-2])([0-3]\d)"
+    r"(?=t\d{4}|[_ -]|/\d{4,6}(?!\d)|[^\w.,/]|[.,](?!\d)|$)"
+)
+_LINK = r"[\s.,/'\-]{0,3}(?:(?:de|del|di|of|den|the) |d')?"
 _DAY_WORD_YEAR = re.compile(
     rf"(?<!\d)(\d{{1,2}})(?:(?:st|nd|rd|th|er|e|a|o)(?![a-z])|[.ºª°])?{_LINK}([a-zß]{{3,12}}){_LINK}({_YEAR}|1[6-8]\d\d(?!\d))"
 )
@@ -53,6 +56,7 @@ _CJK = re.compile(
 )
 _ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925, "民國": 1911, "民国": 1911}  # the year before the first of the era
 _SPACED = re.compile(r"\s*(\d{1,2}) (\d{1,2}) ((?:19|20)\d\d)\s*")
+_GLUED_WORD = re.compile(r"[^\W\d_]{4}$")  # a label whose space was lost; fewer letters belong to a code
 _VERSION = re.compile(r"(?:\bv|\bver|version|\brev|release|firmware|\bip)[\s.:]*$")
 _LOOKALIKES = str.maketrans("OoQDIl|i!SsBZz", "00001111155822")
 _MISREAD = re.compile(
@@ -157,7 +161,7 @@ def _stands_alone(line: str, match: re.Match[str], last_end: int) -> bool:
     before = line[:start]
     if start > 1 and before[-1] in "-./,:" and before[-2].isdigit() and start - 1 != last_end:
         return False
-    if start > 0 and before[-1].isalpha() and (start == 1 or not before[-2].isalpha()):
+    if start > 0 and before[-1].isalpha() and not _GLUED_WORD.search(before):
         return False
     if len(match[5]) == 2 and line[end : end + 1] in ("-", ".", "/") and line[end + 1 : end + 2].isdigit():
         range_goes_on = _DAY_MONTH_YEAR.match(line, end + 1) is not None and line[end] == "-"

@@ -22,13 +22,13 @@ NEAR = 0.7  # countries with this share of the best one's evidence remain possib
 MAX_CHARS = 20_000  # a page or two tell as much as a whole book
 
 _PLACE_WEIGHTS = {"country": 3.0, "region": 2.0, "city": 1.5, "company": 2.0, "registration": 1.0, "tax": 0.7}
-_LABEL_ROLES = (
-    "date due_date total subtotal tax invoice receipt invoice_number customer phone quantity price amount description "
-    "cash change thanks address page"
-).split()
+_LABEL_ROLES = frozenset(
+    {"date", "due_date", "total", "subtotal", "tax", "invoice", "receipt", "invoice_number", "customer", "phone"}
+    | {"quantity", "price", "amount", "description", "cash", "change", "thanks", "address", "page"}
+)
 _TOKEN = re.compile(r"[^\W\d_]+")
 _CURRENCY_CODE = re.compile(r"(?<![A-Za-z])[A-Z]{3}(?![A-Za-z])")
-_PHONE = re.compile(r"(?<![\d+])(?:\+|\b00)\s?\(?([1-9]\d{0,2})\)?[ \-.(/]?\d")
+_PHONE = re.compile(r"(?<![\d+])(?:\+ ?\(?([1-9]\d{0,2})\)?[ \-.(/]?\d|00 ?([2-9]\d{1,2})[ \-.(/]\(?\d)")
 _DOMAIN = re.compile(r"(?:[\w-]\.|@[\w.-]+\.)([a-z]{2})(?![\w.-])")
 _IBAN = re.compile(r"\b([A-Z]{2})\d{2} ?(?:[A-Z\d]{4} ?){3}")
 _SLASHED = re.compile(r"(?<![\d/.-])(\d{1,2})([/.-])(\d{1,2})\2(?:19|20)?\d\d(?![\d/.-]\d?)")
@@ -137,7 +137,7 @@ def _index() -> _Index:
     languages, cjk_languages = _word_index(
         (word, language, 1.0)
         for language, data in language_files().items()
-        for word in [*data["common"], *(word for role in _LABEL_ROLES for word in data["words"].get(role, ()))]
+        for word in [*data["common"], *(word for role in sorted(_LABEL_ROLES) for word in data["words"].get(role, ()))]
     )
     signs: dict[str, list[str]] = defaultdict(list)
     prefixes: dict[str, list[str]] = defaultdict(list)
@@ -244,7 +244,7 @@ def _countries(text: str, folded: str) -> dict[str, float]:
 def _add_numbers(scores: dict[str, float], text: str, folded: str) -> None:
     """Evidence from phone prefixes, domains, bank accounts and numbers of a country's own shape."""
     index = _index()
-    for figures in set(_PHONE.findall(text)):
+    for figures in {plus or zeros for plus, zeros in _PHONE.findall(text)}:
         for length in (3, 2, 1):
             countries = index.prefixes.get(figures[:length], ())
             if countries:

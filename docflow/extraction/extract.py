@@ -39,7 +39,7 @@ def extract_document(
     """One document through one program. Whatever goes wrong with it is in the Result, whose status is then ``failed``."""
     settings = settings or ExtractionSettings()
     started = time.perf_counter()
-    blank = Result[Any](
+    blank: Result[Any] = Result(
         document_id=document.id,
         source=document.source,
         media_type=document.media_type,

@@ -69,7 +69,7 @@ class ErrorInfo:
         return cls(error.stage, type(error).__name__, error.message, error.hint, error.retryable)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Result(Generic[R]):
     """One document through one program.
 

@@ -11,7 +11,7 @@ import ctypes
 import math
 import re
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -21,9 +21,10 @@ import pypdfium2.raw as pdfium
 
 from docflow.documents.pictures import fit
 from docflow.documents.wire import COORDINATE_SCALE, Limits
-from docflow.errors import BrokenDocument, EncryptedDocument, LimitExceeded
+from docflow.errors import BrokenDocument, EncryptedDocument, LimitExceeded, UnsupportedDocument
 
 POINTS_PER_INCH = 72
+_SMALLEST_POINTS = 4
 _WITHOUT_WORDS: tuple[list[str], array[int], array[int]] = ([], array("i"), array("i"))
 
 
@@ -57,12 +58,14 @@ class Pdf:
         self.data = data  # PDFium reads from it for as long as the handle lives
         self.limits = limits
         _check_whole(data)
+        self._forms: Any = None
+        self._forms_setup: Any = None
         self._handle = pdfium.FPDF_LoadMemDocument64(data, len(data), None)
         if not self._handle:
             code = pdfium.FPDF_GetLastError()
             if code in (pdfium.FPDF_ERR_PASSWORD, pdfium.FPDF_ERR_SECURITY):
                 raise EncryptedDocument("the PDF is encrypted and needs a password")
-            raise BrokenDocument("the PDF is damaged: PDFium finds no document in it")
+            raise BrokenDocument("the PDF is damaged: there is no document to be found in it")
         self.pages = pdfium.FPDF_GetPageCount(self._handle)
         if self.pages < 1:
             self.close()
@@ -72,6 +75,9 @@ class Pdf:
             raise LimitExceeded(f"the PDF has {self.pages:,} pages, more than {limits.pages:,} (limits.pages)")
 
     def close(self) -> None:
+        if self._forms:
+            pdfium.FPDFDOC_ExitFormFillEnvironment(self._forms)
+            self._forms = None
         if self._handle:
             pdfium.FPDF_CloseDocument(self._handle)
             self._handle = None
@@ -95,7 +101,9 @@ class Pdf:
                 pdfium.FPDFText_ClosePage(text_page)
             if not layer:
                 texts, boxes, segments = _WITHOUT_WORDS
-            return PageText(round(frame.width, 3), round(frame.height, 3), frame.rotation, layer, texts, boxes, segments)
+            return PageText(
+                round(frame.width, 3), round(frame.height, 3), frame.rotation, layer, texts, boxes, segments
+            )
 
     @contextmanager
     def rendered(self, index: int, dpi: float, max_side: int | None, max_pixels: int | None) -> Iterator[Pixels]:
@@ -134,20 +142,40 @@ class Pdf:
         if not page:
             raise BrokenDocument(f"page {index + 1} of the PDF is damaged")
         try:
-            if _has_drawn_annotations(page) and pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY) == 1:
-                # Flattened annotations are page content like any other, text included, but only once loaded anew.
-                pdfium.FPDF_ClosePage(page)
-                page = pdfium.FPDF_LoadPage(self._handle, index)
-                if not page:
-                    raise BrokenDocument(f"the form fields of page {index + 1} are damaged")
+            if _has_drawn_annotations(page):
+                page = self._flattened(page, index)
             yield page
         finally:
-            if page:
-                pdfium.FPDF_ClosePage(page)
+            pdfium.FPDF_ClosePage(page)
+
+    def _flattened(self, page: Any, index: int) -> Any:
+        """The page with its form fields, stamps and notes as content like any other: read as text, drawn as pixels."""
+        if self._forms is None and pdfium.FPDF_GetFormType(self._handle) != pdfium.FORMTYPE_NONE:
+            self._forms_setup = pdfium.FPDF_FORMFILLINFO(version=2)
+            self._forms = pdfium.FPDFDOC_InitFormFillEnvironment(self._handle, ctypes.byref(self._forms_setup))
+        if self._forms:
+            # Draws the fields that were filled in by a program that left the drawing to the viewer.
+            pdfium.FORM_OnAfterLoadPage(page, self._forms)
+        flattened = pdfium.FPDFPage_Flatten(page, pdfium.FLAT_NORMALDISPLAY) == pdfium.FLATTEN_SUCCESS
+        if self._forms:
+            pdfium.FORM_OnBeforeClosePage(page, self._forms)
+        if not flattened:
+            return page
+        # What was flattened becomes readable text when the page is loaded anew.
+        again = pdfium.FPDF_LoadPage(self._handle, index)
+        if not again:
+            return page
+        pdfium.FPDF_ClosePage(page)
+        return again
 
     def _check_size(self, width: float, height: float, index: int) -> None:
         if not (math.isfinite(width) and math.isfinite(height) and width > 0 and height > 0):
             raise BrokenDocument(f"page {index + 1} of the PDF has no area")
+        if min(width, height) < _SMALLEST_POINTS:
+            raise UnsupportedDocument(
+                f"page {index + 1} of the PDF measures only {width:g} x {height:g} points",
+                hint=f"A page needs at least {_SMALLEST_POINTS} points a side to show any text.",
+            )
         if max(width, height) > self.limits.page_points:
             raise LimitExceeded(
                 f"page {index + 1} of the PDF measures {width:,.0f} x {height:,.0f} points, "
@@ -184,18 +212,39 @@ class _Frame:
     def __init__(self, page: Any) -> None:
         rect = pdfium.FS_RECTF()
         pdfium.FPDF_GetPageBoundingBox(page, ctypes.byref(rect))
-        left, bottom, right, top = rect.left, rect.bottom, rect.right, rect.top
         self.rotation = 90 * (pdfium.FPDFPage_GetRotation(page) % 4)
         self.width: float = pdfium.FPDF_GetPageWidthF(page)
         self.height: float = pdfium.FPDF_GetPageHeightF(page)
-        k = float(COORDINATE_SCALE)
-        self.matrix = {
-            0: (k, 0.0, -left * k, 0.0, -k, top * k),
-            90: (0.0, k, -bottom * k, k, 0.0, -left * k),
-            180: (-k, 0.0, right * k, 0.0, k, -bottom * k),
-            270: (0.0, -k, top * k, -k, 0.0, right * k),
-        }[self.rotation]
-        """(a, b, c, d, e, f): a point (x, y) of PDFium's is displayed at (a x + b y + c, d x + e y + f)."""
+        self._box = rect.left, rect.bottom, rect.right, rect.top
+
+    def displayed(
+        self, left: _Floats, bottom: _Floats, right: _Floats, top: _Floats
+    ) -> tuple[_Ints, _Ints, _Ints, _Ints]:
+        """x0, y0, x1, y1 of many boxes as displayed, in hundredths of a point, of the edges as PDFium has them."""
+        page_left, page_bottom, page_right, page_top = self._box
+        if self.rotation == 90:
+            return _from(page_bottom, bottom), _from(page_left, left), _from(page_bottom, top), _from(page_left, right)
+        if self.rotation == 180:
+            return _to(page_right, right), _from(page_bottom, bottom), _to(page_right, left), _from(page_bottom, top)
+        if self.rotation == 270:
+            return _to(page_top, top), _to(page_right, right), _to(page_top, bottom), _to(page_right, left)
+        return _from(page_left, left), _to(page_top, top), _from(page_left, right), _to(page_top, bottom)
+
+
+_Floats = Sequence[float]
+_Ints = list[int]
+
+
+def _from(edge: float, values: _Floats) -> _Ints:
+    """How far the values lie beyond an edge, in hundredths. What lies before it is negative, and may be rounded up."""
+    offset = 0.5 - edge * COORDINATE_SCALE
+    return [int(value * COORDINATE_SCALE + offset) for value in values]
+
+
+def _to(edge: float, values: _Floats) -> _Ints:
+    """How far the values lie before an edge."""
+    offset = 0.5 + edge * COORDINATE_SCALE
+    return [int(offset - value * COORDINATE_SCALE) for value in values]
 
 
 # PDFium marks a hyphen at the end of a line with one of these, and joins the lines; as printed, the word ends there.
@@ -211,6 +260,10 @@ _AS_PRINTED = {
 }
 
 
+def _address_of(pointer: Any) -> int:
+    return ctypes.cast(pointer, ctypes.c_void_p).value or 0
+
+
 def _text_of(text_page: Any, count: int) -> str:
     """The page's text, one character of the string for each of PDFium's, so that positions can be used for both."""
     buffer = (ctypes.c_ushort * (2 * count + 2))()  # a character outside the basic plane takes two
@@ -223,68 +276,84 @@ def _text_of(text_page: Any, count: int) -> str:
     return "".join([chr(code) if (code := unicode_of(text_page, i)) < 0x110000 else "\0" for i in range(count)])
 
 
+# As in pypdfium2, but with addresses as plain numbers: converting pointers would take most of the time of a call.
+_count_rects = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_int)(
+    _address_of(pdfium.FPDFText_CountRects)
+)
+_get_rect = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 4)(
+    _address_of(pdfium.FPDFText_GetRect)
+)
+_DOUBLE = ctypes.sizeof(ctypes.c_double)
+
+
 def _words(text_page: Any, frame: _Frame, most: int, index: int) -> tuple[list[str], array[int], array[int]]:
     """The words of a page in PDFium's order: texts, four coordinates a word, segment numbers."""
-    texts: list[str] = []
-    boxes, segments = array("i"), array("i")
     count = pdfium.FPDFText_CountChars(text_page)
     if count < 1:
-        return texts, boxes, segments
+        return _WITHOUT_WORDS
     text = _text_of(text_page, count)
-    cleaning = _NOT_PRINTED.search(text) is not None or "\x02" in text
 
-    count_rects, get_rect = pdfium.FPDFText_CountRects, pdfium.FPDFText_GetRect
-    left, top, right, bottom = ctypes.c_double(), ctypes.c_double(), ctypes.c_double(), ctypes.c_double()
-    at_left, at_top, at_right, at_bottom = map(ctypes.byref, (left, top, right, bottom))
-    a, b, c, d, e, f = frame.matrix
-    page_width, page_height = round(frame.width * COORDINATE_SCALE), round(frame.height * COORDINATE_SCALE)
-    segment = end_before = 0
-    before = (0, 0, 0, 0)
-
+    # 1) Where the words stand in the text and, in the same order, the edges of their boxes: left, top, right, bottom.
+    handle = _address_of(text_page)
+    edges = (ctypes.c_double * (4 * count))()
+    to = ctypes.addressof(edges)
+    spans: list[tuple[int, int]] = []
     for match in _WORD.finditer(text):
-        start, end = match.span()
-        rects = count_rects(text_page, start, end - start)
-        if rects == 1:
-            get_rect(text_page, 0, at_left, at_top, at_right, at_bottom)
-            pieces = [(start, end, left.value, bottom.value, right.value, top.value)]
-        else:
-            pieces = _pieces(text_page, start, end)
-        for piece_start, piece_end, l, b_, r, t in pieces:  # noqa: E741
-            if l == r or b_ == t:  # a font that does not say how large its characters are
-                l, b_, r, t = _loose_box(text_page, piece_start, piece_end)  # noqa: E741
-            x0, x1 = a * l + b * b_ + c, a * r + b * t + c
-            y0, y1 = d * l + e * b_ + f, d * r + e * t + f
-            if x0 > x1:
-                x0, x1 = x1, x0
-            if y0 > y1:
-                y0, y1 = y1, y0
-            box = (max(0, round(x0)), max(0, round(y0)), min(page_width, round(x1)), min(page_height, round(y1)))
-            if box[0] > box[2] or box[1] > box[3] or x1 < 0 or y1 < 0:
-                continue  # outside of what is displayed
-            word = text[piece_start:piece_end]
-            if cleaning:
-                word = word.translate(_AS_PRINTED)
-                if not word:
-                    continue
-            if texts and not _goes_on(before, box, text, end_before, piece_start):
-                segment += 1
-            texts.append(word)
-            boxes.extend(box)
-            segments.append(segment)
-            before, end_before = box, piece_end
-        if len(texts) > most:
-            raise LimitExceeded(f"page {index + 1} of the PDF has more than {most:,} words (limits.words)")
-    return texts, boxes, segments
+        start, end = span = match.span()
+        if _count_rects(handle, start, end - start) == 1:
+            _get_rect(handle, 0, to, to + _DOUBLE, to + 2 * _DOUBLE, to + 3 * _DOUBLE)
+            to += 4 * _DOUBLE
+            spans.append(span)
+            continue
+        for first, after, *box in _pieces(text_page, start, end):
+            edges[4 * len(spans) : 4 * len(spans) + 4] = box
+            to += 4 * _DOUBLE
+            spans.append((first, after))
+    if len(spans) > most:
+        raise LimitExceeded(f"page {index + 1} of the PDF has more than {most:,} words (limits.words)")
+
+    # 2) Boxes as displayed.
+    last = 4 * len(spans)
+    left, top, right, bottom = edges[0:last:4], edges[1:last:4], edges[2:last:4], edges[3:last:4]
+    for i in [i for i in range(len(spans)) if left[i] == right[i] or top[i] == bottom[i]]:
+        left[i], bottom[i], right[i], top[i] = _loose_box(text_page, *spans[i])
+    x0, y0, x1, y1 = frame.displayed(left, bottom, right, top)
+
+    # 3) Words as printed, without those off the page.
+    words = [text[start:end] for start, end in spans]
+    if _NOT_PRINTED.search(text) is not None:
+        words = [word.translate(_AS_PRINTED) for word in words]
+    width, height = round(frame.width * COORDINATE_SCALE), round(frame.height * COORDINATE_SCALE)
+    if words and (not all(words) or min(x0) < 0 or min(y0) < 0 or max(x1) > width or max(y1) > height):
+        kept = [
+            i for i, word in enumerate(words) if word and x0[i] < width and y0[i] < height and x1[i] > 0 and y1[i] > 0
+        ]
+        words, spans = [words[i] for i in kept], [spans[i] for i in kept]
+        x0, y0 = [max(0, x0[i]) for i in kept], [max(0, y0[i]) for i in kept]
+        x1, y1 = [min(width, x1[i]) for i in kept], [min(height, y1[i]) for i in kept]
+
+    boxes = array("i", bytes(16 * len(words)))
+    boxes[0::4], boxes[1::4], boxes[2::4], boxes[3::4] = array("i", x0), array("i", y0), array("i", x1), array("i", y1)
+    return words, boxes, _segments(text, spans, x0, y0, x1, y1)
 
 
-def _goes_on(
-    before: tuple[int, int, int, int], box: tuple[int, int, int, int], text: str, end: int, start: int
-) -> bool:
-    """Whether a word stands on the same line as the word before it, and as close to it as the line is high."""
-    if "\n" in text[end:start] or "\r" in text[end:start]:
-        return False
-    height = max(before[3] - before[1], box[3] - box[1])
-    return -height < box[0] - before[2] <= height and box[1] < before[3] and before[1] < box[3]
+def _segments(text: str, spans: list[tuple[int, int]], x0: _Ints, y0: _Ints, x1: _Ints, y1: _Ints) -> array[int]:
+    """A number for each word: the same as the last one's on the same line, no farther away than the line is high."""
+    numbers = array("i")
+    number, line_end = -1, -1
+    right_before = top_before = bottom_before = 0
+    for (start, end), left, top, right, bottom in zip(spans, x0, y0, x1, y1, strict=True):
+        height = max(bottom - top, bottom_before - top_before)
+        close = -height < left - right_before <= height and top < bottom_before and bottom > top_before
+        if start > line_end or not close:
+            number += 1
+        if start > line_end:
+            line_end = text.find("\n", end)
+            if line_end < 0:
+                line_end = len(text)
+        numbers.append(number)
+        right_before, top_before, bottom_before = right, top, bottom
+    return numbers
 
 
 _Piece = tuple[int, int, float, float, float, float]
@@ -293,23 +362,27 @@ _Piece = tuple[int, int, float, float, float, float]
 def _pieces(text_page: Any, start: int, end: int) -> list[_Piece]:
     """A word that PDFium pieced together from several text objects, taken apart again where these stand far apart.
 
-    Each piece: first character, end, left, bottom, right, top.
+    Each piece: first character, end, left, top, right, bottom.
     """
     pieces: list[_Piece] = []
     for position in range(start, end):
-        l, b, r, t = _ink_box(text_page, position)  # noqa: E741
+        left, bottom, right, top = _ink_box(text_page, position)
         if pieces:
-            first, _, left, bottom, right, top = pieces[-1]
-            reach = 1.5 * max(top - bottom, t - b)
-            if l - right <= reach and left - r <= reach and b - top <= reach and bottom - t <= reach:
-                pieces[-1] = (first, position + 1, min(l, left), min(b, bottom), max(r, right), max(t, top))
+            first, _, left_before, top_before, right_before, bottom_before = pieces[-1]
+            reach = 1.5 * max(top - bottom, top_before - bottom_before)
+            across = max(left - right_before, left_before - right)
+            if across <= reach and max(bottom - top_before, bottom_before - top) <= reach:
+                left, right = min(left, left_before), max(right, right_before)
+                bottom, top = min(bottom, bottom_before), max(top, top_before)
+                pieces[-1] = (first, position + 1, left, top, right, bottom)
                 continue
-        pieces.append((position, position + 1, l, b, r, t))
+        pieces.append((position, position + 1, left, top, right, bottom))
     return pieces
 
 
 def _ink_box(text_page: Any, position: int) -> tuple[float, float, float, float]:
-    left, right, bottom, top = ctypes.c_double(), ctypes.c_double(), ctypes.c_double(), ctypes.c_double()
+    """Left, bottom, right, top of a character as drawn."""
+    left, right, bottom, top = (ctypes.c_double() for _ in range(4))
     pdfium.FPDFText_GetCharBox(text_page, position, *map(ctypes.byref, (left, right, bottom, top)))
     if left.value == right.value or bottom.value == top.value:
         return _loose_box(text_page, position, position + 1)
@@ -317,7 +390,7 @@ def _ink_box(text_page: Any, position: int) -> tuple[float, float, float, float]
 
 
 def _loose_box(text_page: Any, start: int, end: int) -> tuple[float, float, float, float]:
-    """Around some characters, each as wide as its advance and as high as its font's lines."""
+    """Left, bottom, right, top of some characters, each as wide as its advance and as high as its font's lines."""
     rect = pdfium.FS_RECTF()
     boxes = []
     for position in range(start, end):
@@ -348,7 +421,7 @@ def _is_text_layer(page: Any, text_page: Any, frame: _Frame, texts: list[str], b
     characters = "".join(texts)
     if len(_UNKNOWN.findall(characters)) > _MOST_UNKNOWN * len(characters) or _unmapped(text_page) > _MOST_UNKNOWN:
         return False
-    if len(characters) >= _SCAN_CHARACTERS and _lines(boxes) >= _SCAN_LINES:
+    if len(characters) >= _SCAN_CHARACTERS and _has_lines(boxes, _SCAN_LINES):
         return True
     return _picture_area(page) < _SCAN_COVER * frame.width * frame.height
 
@@ -357,19 +430,20 @@ def _unmapped(text_page: Any) -> float:
     """The share of characters for which PDFium had to guess, from a sample over the page."""
     count = pdfium.FPDFText_CountChars(text_page)
     sample = range(0, count, max(1, count // _SAMPLED))
-    real = [i for i in sample if pdfium.FPDFText_IsGenerated(text_page, i) != 1]
-    unmapped = [i for i in real if pdfium.FPDFText_HasUnicodeMapError(text_page, i) == 1]
-    return len(unmapped) / max(1, len(real))
+    unmapped = [i for i in sample if pdfium.FPDFText_HasUnicodeMapError(text_page, i) == 1]
+    return len(unmapped) / len(sample)
 
 
-def _lines(boxes: array[int]) -> int:
-    """How many different heights words stand at."""
-    lines, low = 0, -1
-    for y0, y1 in sorted(zip(boxes[1::4], boxes[3::4], strict=True)):
-        if y0 >= low:
-            lines += 1
-            low = y0 + (y1 - y0) * 2 // 3
-    return lines
+def _has_lines(boxes: array[int], number: int) -> bool:
+    """Whether words stand at that many different heights."""
+    lines: list[tuple[int, int]] = []
+    for top, bottom in zip(boxes[1::4], boxes[3::4], strict=True):
+        middle = (top + bottom) // 2
+        if not any(line_top <= middle <= line_bottom for line_top, line_bottom in lines):
+            lines.append((top, bottom))
+            if len(lines) == number:
+                return True
+    return False
 
 
 _DEEPEST_FORM = 8

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -19,8 +21,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # errors are reported by docflow.cli.main, as messages
     context_settings={"help_option_names": ["--help", "-h"]},
 )
+
+
+def _help(command: Callable[..., None]) -> str:
+    """A command's docstring with each paragraph on one line, so that it wraps to any width; indented lines stay."""
+    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
+    return "\n\n".join(text if text.startswith(" ") else " ".join(text.split()) for text in paragraphs)
+
+
 for command in (extract, show, query, programs, config, samples):
-    app.command()(command)
+    app.command(help=_help(command))(command)
 
 
 def _print_version(wanted: bool) -> None:
@@ -37,7 +47,4 @@ def docflow(
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Typed, grounded Parquet from receipts, invoices and forms.
-
-    Start with: docflow extract FOLDER
-    """
+    """Typed, grounded Parquet from receipts, invoices and forms. Start with: docflow extract FOLDER"""

@@ -25,9 +25,10 @@ def config(
     A flag counts more than an environment variable, and a variable more than docflow.toml (or the table tool.docflow
     of pyproject.toml) in the working directory. Flags of docflow extract can be given here too: see what they change.
 
-    Example: docflow config
+    Examples:
 
-    Example: DOCFLOW_LIMITS__PAGES=50 docflow config --locale de_CH
+        docflow config
+        DOCFLOW_LIMITS__PAGES=50 docflow config --locale de_CH
     """
     from docflow.settings import explain_settings
 

@@ -17,7 +17,7 @@ def extract(
     sources: Annotated[
         list[str],
         typer.Argument(
-            metavar="SOURCE...",
+            metavar="SOURCE",
             help="Files, folders (with all below them), globs in quotes, or - for a list of paths on stdin.",
         ),
     ],
@@ -85,11 +85,11 @@ def extract(
     1 when some are invalid or failed, 2 for bad usage or when no document matched, 3 when no engine is usable,
     4 when a budget ended the run, 130 after Ctrl-C.
 
-    Example: docflow extract scans
+    Examples:
 
-    Example: docflow extract "scans/**/*.pdf" --program invoice --out invoices
-
-    Example: docflow extract contracts --schema lease.schema.json --json
+        docflow extract scans
+        docflow extract "scans/**/*.pdf" --program invoice --out invoices
+        docflow extract contracts --schema lease.schema.json --json
     """
     from docflow.api import run
     from docflow.cli.progress import reporter

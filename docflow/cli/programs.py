@@ -16,7 +16,7 @@ def programs(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="[NAME]", help="A program to look into: a name, path/to/file.py:name or package.module:name."
+            metavar="NAME", help="A program to look into: a name, path/to/file.py:name or package.module:name."
         ),
     ] = None,
     schema: Annotated[
@@ -28,11 +28,11 @@ def programs(
 ) -> None:
     """List the built-in programs, or show one: its fields, their kinds, its prompt and its version.
 
-    Example: docflow programs
+    Examples:
 
-    Example: docflow programs receipt
-
-    Example: docflow programs --schema lease.schema.json
+        docflow programs
+        docflow programs receipt
+        docflow programs --schema lease.schema.json
     """
     from docflow.programs import load_program
 

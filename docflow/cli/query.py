@@ -33,9 +33,10 @@ def query(
     There is a view for each program (receipt, invoice ...) and the view records for all of them; each has the newest
     row of each document. Fields are reached as record.total. Without --csv or --json the answer is a table for people.
 
-    Example: docflow query out "SELECT source, record.company, record.total FROM receipt ORDER BY record.total DESC"
+    Examples:
 
-    Example: docflow query out "SELECT program, status, count(*) FROM records GROUP BY ALL" --csv
+        docflow query out "SELECT source, record.company, record.total FROM receipt ORDER BY record.total DESC"
+        docflow query out "SELECT program, status, count(*) FROM records GROUP BY ALL" --csv
     """
     from docflow.errors import UsageError
     from docflow.storage.dataset import Dataset

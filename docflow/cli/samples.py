@@ -13,7 +13,9 @@ def samples(
 ) -> None:
     """Write a few sample documents, to try docflow before your own.
 
-    Example: docflow samples samples
+    Example:
+
+        docflow samples samples
     """
     import shlex
 

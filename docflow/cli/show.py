@@ -36,11 +36,11 @@ def show(
 
     A value followed by ? is one that docflow is not sure of. A list shows how many items it has, then the items.
 
-    Example: docflow show out
+    Examples:
 
-    Example: docflow show out --failed
-
-    Example: docflow show out --evidence receipts/0001.jpg
+        docflow show out
+        docflow show out --failed
+        docflow show out --evidence receipts/0001.jpg
     """
     from docflow.cli.terminal import output_console
     from docflow.errors import UsageError

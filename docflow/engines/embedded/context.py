@@ -6,25 +6,34 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from docflow.documents.model import Box, Page, Word
 from docflow.engines.base import Piece, Reason
-from docflow.engines.embedded.lexicon import Token, tokens
+from docflow.engines.embedded.lexicon import Token, lexicon, tokens
 from docflow.fields.amounts import FoundAmount, find_amounts
 from docflow.fields.dates import FoundDate, find_dates
-from docflow.fields.locale import Locale, neutral
+from docflow.fields.detection import detect
+from docflow.fields.locale import Locale
 from docflow.fields.text import fold
 from docflow.reading.layout import Cell, Layout, Line, layout_of
+
+if TYPE_CHECKING:
+    from docflow.engines.embedded.labels import Label
 
 
 @dataclass(frozen=True, slots=True)
 class LeafReading:
-    """What was read for one leaf: the text as printed (None when abstaining), where, how sure, and why it is None."""
+    """What was read for one leaf: the text as printed (None when abstaining), where, how sure, and why it is None.
+
+    ``raw`` is the text as its reader gave it, where characters were mended in ``printed``.
+    """
 
     printed: str | None
     pieces: tuple[Piece, ...] = ()
     confidence: float = 0.0
     reason: Reason | None = None
+    raw: str | None = None
 
     @classmethod
     def of_words(cls, printed: str, page: int, words: Iterable[Word], confidence: float) -> LeafReading:
@@ -168,10 +177,14 @@ class Context:
         """All text, a printed line a line, cells apart by two spaces."""
         return "\n".join(layout.text for layout in self.layouts)
 
+    def reading_order(self) -> str:
+        """All text, columns kept together, pages apart by a form feed."""
+        return "\f".join(layout.reading_order() for layout in self.layouts)
+
     @cached_property
     def locale(self) -> Locale:
         """The country and language that the pages point to."""
-        return neutral()
+        return detect(line.text for line in self.lines)
 
     @cached_property
     def amounts(self) -> dict[int, list[FoundAmount]]:
@@ -186,6 +199,13 @@ class Context:
     def dates(self) -> dict[int, list[FoundDate]]:
         """The dates of each line, by the line's number; lines without any are left out."""
         return {line.number: found for line in self.printed if (found := find_dates(line.text, self.locale))}
+
+    @cached_property
+    def labels(self) -> dict[int, list[Label]]:
+        """The labels of each line that the lexicon knows, by the line's number."""
+        from docflow.engines.embedded.labels import find_labels
+
+        return find_labels(self, lexicon().phrases)
 
     def layout(self, page: int) -> Layout:
         """The layout of the page with this number."""

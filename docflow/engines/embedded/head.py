@@ -1,0 +1,245 @@
+"""Who the document is from and where they are: the name and address at the head of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from docflow.engines.base import Piece
+from docflow.engines.embedded.context import Context, PrintedLine
+from docflow.engines.embedded.labels import Label
+from docflow.engines.embedded.lines import HeadLine, LineReader, without_number
+
+_HEAD_LINES = 14
+"""How far down a letterhead may reach, in lines."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A value made of one or several lines, with its places and how plausible it is."""
+
+    text: str
+    pieces: tuple[Piece, ...]
+    score: float
+    lines: tuple[int, ...] = ()
+
+
+class Head:
+    """The letterhead of the first page: candidates for the issuer's name and address."""
+
+    def __init__(self, context: Context, labels: Mapping[int, list[Label]]) -> None:
+        self._context = context
+        self._labels = labels
+        self.reader = LineReader(context, dict(labels))
+
+    @cached_property
+    def cells(self) -> list[HeadLine]:
+        """The cells of the head, in reading order, up to where the body of the document begins."""
+        if not self._context.layouts:
+            return []
+        page = self._context.layouts[0].page.number
+        found: list[HeadLine] = []
+        for line in self._context.printed[: _HEAD_LINES + 8]:
+            if line.line.page != page:
+                break
+            if len(line.cells) > 3 and found:
+                break  # the head of a table
+            found += self._of_line(line)
+        return found
+
+    def _of_line(self, line: PrintedLine) -> list[HeadLine]:
+        """A line's cells; cells close to each other count as one (a name set wide, a pair of words)."""
+        if len(line.cells) == 1:
+            return [self.reader.whole(line)]
+        groups: list[tuple[int, int]] = []
+        for number, (start, end) in enumerate(line.spans):
+            gap = line.cells[number].box.x0 - line.cells[number - 1].box.x1 if number else 0.0
+            if groups and gap < 1.6 * line.cells[number].height:
+                groups[-1] = (groups[-1][0], end)
+            else:
+                groups.append((start, end))
+        return [self.reader.span(line, start, end) for start, end in groups]
+
+    # --- the name ---------------------------------------------------------------------------------------------
+
+    @cached_property
+    def names(self) -> list[Found]:
+        """Candidates for the issuer's name, the likeliest first."""
+        found: list[Found] = []
+        cells = self.cells
+        body = self._body_start()
+        usual = self._context.layouts[0].height if self._context.layouts else 0.0
+        for place, cell in enumerate(cells):
+            if cell.noise or cell.contact or cell.registration or cell.title:
+                continue
+            if cell.labelled and not cell.suffix:
+                continue
+            score = 1.0 - 0.12 * min(place, 12)
+            if place >= body:
+                score -= 0.5
+            score += 1.6 if cell.suffix else 0.0
+            score += 0.5 if cell.trade else 0.0
+            if cell.address >= 0.7 and not cell.suffix:
+                score -= 1.2 if cell.address >= 1.0 else 0.7
+            digits = sum(char.isdigit() for char in cell.text)
+            if digits > 0.3 * len(cell.text):
+                score -= 0.8
+            follower = cells[place + 1] if place + 1 < len(cells) else None
+            if follower is not None and (follower.registration or follower.address >= 0.7):
+                score += 0.6
+            height = cell.line.level(cell.start, cell.end).height
+            if usual and height > 1.35 * usual:
+                score += 0.4
+            if self._is_customer(cell):
+                score -= 1.5
+            if sum(char.isalpha() for char in cell.text) < 5:
+                score -= 0.4
+            found.append(self._name(cells, place, score))
+        return sorted(found, key=lambda one: -one.score)
+
+    def _name(self, cells: list[HeadLine], place: int, score: float) -> Found:
+        """The name at a cell, with the lines above or below that it goes over."""
+        first = last = place
+        starts = self.reader.suffix_starts
+        while last + 1 < len(cells) and last - first < 2 and _goes_on(cells[last], cells[last + 1], starts):
+            last += 1
+        while first > 0 and last - first < 2 and _goes_on(cells[first - 1], cells[first], starts):
+            first -= 1
+        taken = cells[first : last + 1]
+        if len(taken) > 1 and any(cell.suffix for cell in taken) and not cells[place].suffix:
+            score += 1.4
+        text = " ".join(cell.text.strip() for cell in taken)
+        clean = without_number(text).strip(" .,*-:;_|")
+        if clean and text.strip().startswith(clean) and text.strip()[len(clean) : len(clean) + 1] == ".":
+            clean += "."
+        pieces = []
+        left = len(clean)
+        for cell in taken:
+            length = len(cell.text.strip())
+            if left <= 0:
+                break
+            lead = len(cell.text) - len(cell.text.lstrip())
+            start = cell.start + lead
+            pieces.append(cell.line.piece(start, start + min(length, left)))
+            left -= length + 1
+        return Found(clean or text, tuple(pieces), score, tuple(cell.line.number for cell in taken))
+
+    def _body_start(self) -> int:
+        """The number of the first cell behind the letterhead: a title, a labelled line after some lines."""
+        for place, cell in enumerate(self.cells):
+            if place >= 2 and (cell.title or (cell.labelled and not cell.registration)):
+                return place
+        return len(self.cells)
+
+    def _is_customer(self, cell: HeadLine) -> bool:
+        """Whether a label over the cell, or before it on its line, says that this is the other party."""
+        for number in range(max(0, cell.line.number - 2), cell.line.number + 1):
+            for label in self._labels.get(number, ()):
+                if label.leads and label.names.get("customer", 0) >= 1 and (label.marked or number == cell.line.number):
+                    return label.span.start <= cell.end
+        return False
+
+    # --- the address ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def addresses(self) -> list[Found]:
+        """Candidates for the issuer's address, the likeliest first."""
+        cells = self.cells
+        found: list[Found] = []
+        place = 0
+        while place < len(cells):
+            if cells[place].address >= 0.7 and not (cells[place].title or cells[place].suffix) and not self._is_customer(cells[place]):
+                taken, after = self._run(cells, place)
+                found.append(self._address(taken, place))
+                place = max(after, place + 1)
+            else:
+                place += 1
+        return sorted(found, key=lambda one: -one.score)
+
+    def _run(self, cells: list[HeadLine], place: int) -> tuple[list[HeadLine], int]:
+        """The cells of one address from ``place`` on: up to the postcode, and a state or country behind it."""
+        taken: list[HeadLine] = []
+        complete = False
+        skipped = 0
+        while place < len(cells):
+            cell = cells[place]
+            if complete:
+                if cell.region:
+                    taken.append(cell)
+                    place += 1
+                    continue
+                break
+            if cell.registration or (cell.contact and not taken):
+                skipped += 1
+                if skipped > 2:
+                    break
+                place += 1
+                continue
+            if cell.contact or cell.title or cell.labelled:
+                break
+            if cell.address <= 0:
+                # A line of plain words belongs in between ("Taman Perindustrian", a building) when the address goes on.
+                nearby = cells[place + 1 : place + 3]
+                if not (taken and not cell.noise and any(one.address >= 0.7 and not one.labelled for one in nearby[:1])):
+                    break
+            taken.append(cell)
+            complete = cell.postcode and _town_beside(cell)
+            if cell.postcode and not complete:
+                # The postcode stands alone at a line's end: its town is on the next line.
+                follower = cells[place + 1] if place + 1 < len(cells) else None
+                if follower is not None and not (follower.contact or follower.registration or follower.labelled or follower.title):
+                    taken.append(follower)
+                    place += 1
+                complete = True
+            place += 1
+            if len(taken) >= 7:
+                break
+        return taken, place
+
+    def _address(self, taken: list[HeadLine], place: int) -> Found:
+        score = 0.4 * sum(min(1.5, cell.address) for cell in taken) - 0.06 * place
+        if any(cell.postcode for cell in taken):
+            score += 1.0
+        parts, pieces = [], []
+        for cell in taken:
+            start, end = cell.start, cell.end
+            label = next((one for one in self._labels.get(cell.line.number, ()) if one.leads and "address" in one.names and start <= one.span.start), None)
+            if label is not None:
+                start = label.span.end
+            text = cell.line.text[start:end]
+            lead = len(text) - len(text.lstrip(" :.;\"'*-"))
+            start += lead
+            text = text.strip(" :;\"'*").lstrip(".-")
+            parts.append(text.rstrip(",;").strip())
+            pieces.append(cell.line.piece(start, end))
+        return Found(", ".join(part for part in parts if part), tuple(pieces), score, tuple(cell.line.number for cell in taken))
+
+
+def _goes_on(first: HeadLine, second: HeadLine, starts: frozenset[str]) -> bool:
+    """Whether a name goes on in the next line: a bracket is open, or the next line is no name of its own."""
+    if second.address >= 1.0 or second.contact or second.registration or second.title or second.labelled or first.title:
+        return False
+    if second.line.number - first.line.number > 1 or first.suffix:
+        return False
+    if first.registration or first.contact or first.labelled or first.noise:
+        return False
+    if first.text.count("(") > first.text.count(")"):
+        return True
+    if first.address >= 1.0:
+        return False
+    if first.text.rstrip().endswith(("&", "-", " and", " AND", "+")):
+        return True
+    return second.suffix and _only_suffix(second, starts)
+
+
+def _only_suffix(cell: HeadLine, starts: frozenset[str]) -> bool:
+    """Whether a line begins as no name does: with a suffix, an ampersand, a bracket."""
+    words = without_number(cell.text).lower().replace(".", " ").split()
+    return bool(words) and (words[0] in starts or words[0][0] in "(&")
+
+
+def _town_beside(cell: HeadLine) -> bool:
+    """Whether words stand behind the postcode, or the line is more than the postcode."""
+    tail = cell.text.rstrip(" .,;")
+    return not tail[-4:].isdigit()

@@ -1,0 +1,210 @@
+"""What a line of a letterhead is: a name, a piece of an address, a registration number, something else.
+
+What a country's addresses, companies and registration numbers look like comes from the locale data.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+from docflow.engines.embedded.context import Context, PrintedLine
+from docflow.engines.embedded.labels import Label
+from docflow.engines.embedded.lexicon import lexicon, tokens
+from docflow.fields.kinds import Kind
+from docflow.fields.locale import Locale
+from docflow.fields.text import fold
+
+_CONTACT = re.compile(
+    r"(?:^|\W)(?:www\.|https?:|e-?mail|@|tel\b|telp?hone|phone|fax|hotline|h/p\b|tél|telefon|mobile|whatsapp)|@\w|\w\.(?:com|net|org|my|de|nl|fr)\b"
+)
+_PHONE = re.compile(r"^[\W_]*(?:\+?\d[\d\s().\-/]{7,}\d)[\W_]*$")
+_CODE = re.compile(r"^[\W_]*[a-z]{0,5}[\W_]*\d[\d\s.\-/]{3,}[\W_]*[a-z]{0,2}[\W_]*$")
+_BRACKETED_NUMBER = re.compile(
+    r"\s*[\(\[]\s*(?:[A-Za-z.:#\s]{0,22}?\s*[:#]?\s*)?(?=[^()\[\]]*\d[^()\[\]]*\d[^()\[\]]*\d[^()\[\]]*\d)[A-Z]{0,4}[\dOoIl][\dA-Za-z\s.\-–·/]{3,20}\s*[\)\]]?\W*$"
+)
+_TRAILING_NUMBER = re.compile(r"\s+(?:\d{4,8}\s?-\s?[A-Z]\)?|\d{9,14})\W*$")
+_UNIT_START = re.compile(
+    r"^\W*(?:(?:no|nr|lot|unit|flat|apt|suite|ste|shop|blk|block|level|lvl|ground floor|gf|room|kiosk|k|g|p\.?o\.? ?box)\b[\s.:#]*[\w/&,\-. ]*\d|#?\d{1,5}[a-z]?(?:[\s,\-/&]|$)|[a-z]{1,2}-?\d+[\s,\-])"
+)
+_MONEY = re.compile(r"\d[.,]\d{2}(?!\d)")
+_TIME = re.compile(r"\b\d{1,2}:\d{2}\b")
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLine:
+    """A cell or line near a party's name, and what speaks for each reading of it."""
+
+    line: PrintedLine
+    start: int
+    end: int
+    text: str
+    address: float
+    """Evidence for a piece of an address; 0 for none."""
+    postcode: bool
+    region: bool
+    """Only a region, state, city or country (with a postcode at most)."""
+    registration: bool
+    """A registration or tax number, with its label."""
+    contact: bool
+    """Phone, e-mail, web."""
+    suffix: bool
+    """Ends like a company's name."""
+    trade: bool
+    title: bool
+    labelled: bool
+    """Begins with a label of something else (date, table, cashier ...)."""
+    noise: bool
+    """Too few letters to be a name."""
+
+
+class LineReader:
+    """Tells what the lines of a page's heads are, with one locale's words."""
+
+    def __init__(self, context: Context, labels: dict[int, list[Label]]) -> None:
+        self._context = context
+        self._labels = labels
+        self._words = _words(context.locale)
+        self._read: dict[tuple[int, int, int], HeadLine] = {}
+
+    @property
+    def suffix_starts(self) -> frozenset[str]:
+        """The words that company suffixes begin with."""
+        return self._words.suffix_starts
+
+    def cell(self, line: PrintedLine, number: int) -> HeadLine:
+        """What one cell of a line is."""
+        return self.span(line, *line.spans[number])
+
+    def whole(self, line: PrintedLine) -> HeadLine:
+        """What a line is as a whole."""
+        return self.span(line, 0, len(line.text))
+
+    def span(self, line: PrintedLine, start: int, end: int) -> HeadLine:
+        """What a stretch of a line is."""
+        key = (line.number, start, end)
+        if key not in self._read:
+            self._read[key] = self._look(line, start, end)
+        return self._read[key]
+
+    def _look(self, line: PrintedLine, start: int, end: int) -> HeadLine:
+        text, folded = line.text[start:end], line.folded[start:end]
+        words = self._words
+        labels = [label for label in self._labels.get(line.number, []) if start <= label.span.start < end]
+        first = next((label for label in labels if label.leads and label.span.start - start <= 3), None)
+        letters = sum(char.isalpha() for char in text)
+        digits = sum(char.isdigit() for char in text)
+        contact = bool(_CONTACT.search(folded) or _PHONE.match(folded))
+        registered = any(("vat" in label.names or "registration_number" in label.names) for label in labels)
+        registration = (registered and digits >= 4) or (digits >= 4 and bool(_CODE.match(folded)) and not words.postcode_like(text))
+        if registration and words.postcode_like(text) and words.place(folded):
+            registration = False  # "43200 Cheras": a postcode is no registration number
+        postcode = bool(words.postcode_at(text, folded)) and not contact and not registration
+        street = bool(words.street and words.street.search(folded))
+        place = bool(words.place_words and words.place_words.search(folded))
+        region = bool(words.region and words.region.search(folded))
+        amount = bool(_MONEY.search(folded)) or bool(_TIME.search(folded))
+        labelled = first is not None and _names_something_else(first) and not street
+        dated = any(start <= date.start < end for date in self._context.dates.get(line.number, ()))
+        address = 0.0
+        if not (contact or registration or dated or (amount and not street)):
+            address += 1.0 if street else 0.0
+            address += 0.5 if place else 0.0
+            address += 0.8 if region else 0.0
+            address += 0.8 if postcode else 0.0
+            address += 0.7 if digits and letters >= 3 and _UNIT_START.match(folded) else 0.0
+            address += 0.4 if text.count(",") and letters >= 4 else 0.0
+            if labelled:
+                address = 0.0
+        suffix = bool(words.suffix and words.suffix.search(_BRACKETED_NUMBER.sub("", text).lower().strip(" .,")))
+        plain = tuple(token.text for token in tokens(text))
+        title = plain in lexicon().titles or (bool(plain) and plain[:3] in lexicon().titles) or plain[:2] in lexicon().titles
+        trade = any(word in lexicon().trades for word in plain)
+        only_region = region and address > 0 and not street and words.only_places(folded)
+        noise = letters < 3 or (letters < 4 and letters + digits < 5) or (len(text) > 3 and letters + digits < 0.5 * len(text.replace(" ", "")))
+        return HeadLine(
+            line, start, end, text, address, postcode, only_region, registration, contact, suffix, trade, title,
+            labelled or dated, noise,
+        )  # fmt: skip
+
+
+def _names_something_else(label: Label) -> bool:
+    """Whether a label that begins a line shows that the line is neither a name nor an address."""
+    if "address" in label.names:
+        return False
+    kinds = {lexicon().kinds.get(name) for name in label.names if label.names[name] > 0.6}
+    kinds.discard(None)
+    if not kinds:
+        return False
+    if label.marked:
+        return True
+    return bool(kinds & {Kind.DATE, Kind.MONEY, Kind.IDENTIFIER}) and label.words > 1
+
+
+def without_number(text: str) -> str:
+    """A name without the registration number that stands behind it, in brackets or not."""
+    cut = _BRACKETED_NUMBER.sub("", text)
+    cut = _TRAILING_NUMBER.sub("", cut)
+    return cut.rstrip(" -,:;'’\"*·") if sum(char.isalpha() for char in cut) >= 3 else text
+
+
+class _Words:
+    """The words and shapes of a locale that lines of letterheads are told by."""
+
+    def __init__(self, locale: Locale) -> None:
+        self.street = locale.pattern("street")
+        self.place_words = locale.pattern("place")
+        self.suffix = _ending(locale)
+        self.suffix_starts = frozenset(
+            fold(word).replace(".", " ").split()[0] for word in locale.words.get("company", ()) if word[0].isalpha()
+        )
+        self.region = _any_of(locale, "region", "city", "country")
+        self.postcode = locale.shape("postcode")
+        self._fill = re.compile(r"[\W\d_]+|\bd\.?\s?e\b")
+
+    def postcode_like(self, text: str) -> bool:
+        """Whether a postcode may stand in the text, with a word beside it."""
+        return bool(self.postcode and self.postcode.search(text)) and sum(char.isalpha() for char in text) >= 3
+
+    def postcode_at(self, text: str, folded: str) -> bool:
+        """Whether the text has a postcode; OCR glues it to the town, or reads its digits as letters."""
+        if self.postcode is None:
+            return False
+        if self.postcode.search(text):
+            return True
+        return bool(self.postcode.search(_unglued(text)))
+
+    def place(self, folded: str) -> bool:
+        return bool(self.region and self.region.search(folded)) or bool(self.place_words and self.place_words.search(folded))
+
+    def only_places(self, folded: str) -> bool:
+        """Whether nothing but regions, towns and countries stands in the text."""
+        assert self.region is not None
+        return not self._fill.sub("", self.region.sub("", folded)).strip(" .,")
+
+
+_GLUED_DIGITS = re.compile(r"(?<!\w)([\dOolI]{4,6})(?=[A-Za-z]{3})")
+_MIXED_DIGITS = re.compile(r"(?<!\w)(?=[\dOolI]*\d)[\dOolI]{4,6}(?!\w)")
+_AS_DIGITS = str.maketrans("OolI", "0011")
+
+
+def _unglued(text: str) -> str:
+    spaced = _GLUED_DIGITS.sub(lambda match: match[1].translate(_AS_DIGITS) + " ", text)
+    return _MIXED_DIGITS.sub(lambda match: match[0].translate(_AS_DIGITS), spaced)
+
+
+def _any_of(locale: Locale, *roles: str) -> re.Pattern[str] | None:
+    patterns = [pattern.pattern for role in roles if (pattern := locale.pattern(role)) is not None]
+    return re.compile("|".join(patterns)) if patterns else None
+
+
+def _ending(locale: Locale) -> re.Pattern[str] | None:
+    """Company suffixes at the end of a name, or before a bracket."""
+    pattern = locale.pattern("company")
+    return re.compile(rf"(?:{pattern.pattern})(?=\s*(?:\(|\[|$|,|\s-\s|:))") if pattern is not None else None
+
+
+@lru_cache(maxsize=16)
+def _words(locale: Locale) -> _Words:
+    return _Words(locale)

@@ -1,0 +1,117 @@
+"""Leaves that stand alone: the currency, a box ticked, one of several words, a heading, an IBAN by its shape."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+
+from docflow.engines.base import Piece
+from docflow.engines.embedded.context import Context, Span
+from docflow.engines.embedded.head import Head
+from docflow.engines.embedded.labels import Label
+from docflow.engines.embedded.money import Ledger
+from docflow.engines.embedded.pairing import pairs
+from docflow.engines.embedded.questions import Question
+from docflow.engines.embedded.values import choice_in, vat_numbers, yes_or_no
+from docflow.fields.currencies import find_currency
+from docflow.fields.identifiers import find_ibans, valid_vat
+from docflow.fields.words import find_emails, find_links
+
+
+def currencies(context: Context, total: Span | None) -> list[tuple[Span, float]]:
+    """The currency marks of the pages, the one most printed first; of equal ones that next to the total."""
+    marks: list[tuple[str, Span]] = []
+    for line in context.printed:
+        if not any(char.isdigit() or char in "($€£" for char in line.text) and len(line.text) > 40:
+            continue
+        marks += [(found.value, Span(line, found.start, found.end)) for found in find_currency(line.text, context.locale)]
+    counts = Counter(value for value, _ in marks)
+    found = []
+    for value, span in marks:
+        score = counts[value] / max(1, len(marks))
+        if total is not None and span.line is total.line:
+            score += 0.3
+        if span.text.strip().isalpha() and span.text.isupper() and len(span.text) == 3:
+            score += 0.1
+        found.append((span, score))
+    return sorted(found, key=lambda one: -one[1])
+
+
+def booleans(
+    context: Context, question: Question, labels: Mapping[int, list[Label]]
+) -> list[tuple[bool, tuple[Piece, ...], float]]:
+    """What stands at the question's label, or as a box right before it."""
+    found: list[tuple[bool, tuple[Piece, ...], float]] = []
+    for pair in pairs(context, question, labels, (question.path, *question.concepts)):
+        said = yes_or_no(pair.region.span.text, context)
+        if said is not None:
+            found.append((said, (pair.region.span.piece,), pair.score))
+        label = pair.label.span
+        before = Span(label.line, max(0, label.start - 5), label.start)
+        ticked = yes_or_no(before.text, context) if before.text.strip() and not before.text.strip().isalnum() else None
+        if ticked is not None:
+            found.append((ticked, (before.piece,), pair.score + 0.1))
+    return sorted(found, key=lambda one: -one[2])
+
+
+def choices(
+    context: Context, question: Question, labels: Mapping[int, list[Label]]
+) -> list[tuple[str, Span, float]]:
+    """The choices as they stand at the question's label; else anywhere on the pages, more weakly."""
+    found = []
+    for pair in pairs(context, question, labels, (question.path, *question.concepts)):
+        region = pair.region.span
+        match = choice_in(region.text, question.choices)
+        if match is not None:
+            choice, start, end = match
+            found.append((choice, Span(region.line, region.start + start, region.start + end), pair.score))
+    if not found:
+        for line in context.printed:
+            match = choice_in(line.text, question.choices)
+            if match is not None:
+                found.append((match[0], Span(line, match[1], match[2]), 0.45 - 0.001 * line.number))
+    return sorted(found, key=lambda one: -one[2])
+
+
+def headings(context: Context, question: Question) -> list[tuple[Span, float]]:
+    """For a field that asks for the document's title: the lines of the first page's head in the largest letters."""
+    if not {"title", "heading", "subject"} & set(question.names[-1].split()) or not context.layouts:
+        return []
+    layout = context.layouts[0]
+    found = []
+    for line in context.printed[: min(12, len(layout.lines))]:
+        for start, end in line.spans:
+            span = Span(line, start, end)
+            letters = sum(char.isalpha() for char in span.text)
+            if letters >= 4 and letters > 0.6 * len(span.text.replace(" ", "")):
+                size = span.box.height / layout.height if layout.height else 1.0
+                found.append((span, 0.3 * size - 0.03 * line.number))
+    return sorted(found, key=lambda one: -one[1])
+
+
+def payment_methods(ledger: Ledger) -> Iterator[tuple[Span, float]]:
+    """The words that name what was paid: "CASH", "VISA"."""
+    for amount in ledger.amounts:
+        label = amount.label
+        if label is None or amount.claims("paid") < 0.9 or not label.leads or amount.in_summary:
+            continue
+        if any(ch.isalpha() for ch in label.span.text):
+            yield label.span, 0.5 - 0.001 * amount.span.line.number
+
+
+def shaped(context: Context, concept: str, head: Head) -> Iterator[tuple[Span, float]]:
+    """Values that are known by their shape alone, without a label: IBAN, VAT number, e-mail, web site."""
+    for line in context.printed:
+        if concept == "iban":
+            for start, end in find_ibans(line.text):
+                yield Span(line, start, end), 0.9 - 0.0005 * line.number
+        elif concept == "vat":
+            for start, end in vat_numbers(line.text):
+                proven = valid_vat(line.text[start:end])
+                yield Span(line, start, end), (0.85 if proven else 0.5) - 0.0005 * line.number
+        elif concept == "email":
+            for start, end in find_emails(line.text):
+                yield Span(line, start, end), 0.6 - 0.001 * line.number
+        elif concept == "website":
+            for start, end in find_links(line.text):
+                yield Span(line, start, end), 0.6 - 0.001 * line.number

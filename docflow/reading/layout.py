@@ -179,7 +179,9 @@ def _segments(words: Iterable[Word]) -> list[_Segment]:
 
 
 def _segment(words: list[Word]) -> _Segment:
-    return _Segment(words, Box.around(word.level_box for word in words), statistics.median(word.level_box.height for word in words))
+    return _Segment(
+        words, Box.around(word.level_box for word in words), statistics.median(word.level_box.height for word in words)
+    )
 
 
 def _slope(segments: Sequence[_Segment]) -> float:

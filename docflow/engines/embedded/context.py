@@ -189,11 +189,7 @@ class Context:
     @cached_property
     def amounts(self) -> dict[int, list[FoundAmount]]:
         """The numbers of each line, by the line's number; lines without any are left out."""
-        return {
-            line.number: found
-            for line in self.printed
-            if (found := find_amounts(line.text, self.locale))
-        }
+        return {line.number: found for line in self.printed if (found := find_amounts(line.text, self.locale))}
 
     @cached_property
     def dates(self) -> dict[int, list[FoundDate]]:

@@ -43,9 +43,7 @@ def days_of(context: Context, labels: Mapping[int, list[Label]]) -> list[Day]:
             for region in regions(context, label, labels):
                 span = region.span
                 inside = [
-                    found
-                    for found in context.dates.get(span.line.number, ())
-                    if span.start <= found.start < span.end
+                    found for found in context.dates.get(span.line.number, ()) if span.start <= found.start < span.end
                 ]
                 if not inside:
                     continue

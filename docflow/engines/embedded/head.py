@@ -149,7 +149,11 @@ class Head:
         found: list[Found] = []
         place = 0
         while place < len(cells):
-            if cells[place].address >= 0.7 and not (cells[place].title or cells[place].suffix) and not self._is_customer(cells[place]):
+            if (
+                cells[place].address >= 0.7
+                and not (cells[place].title or cells[place].suffix)
+                and not self._is_customer(cells[place])
+            ):
                 taken, after = self._run(cells, place)
                 found.append(self._address(taken, place))
                 place = max(after, place + 1)
@@ -181,14 +185,18 @@ class Head:
             if cell.address <= 0:
                 # A line of plain words belongs in between ("Taman Perindustrian", a building) when the address goes on.
                 nearby = cells[place + 1 : place + 3]
-                if not (taken and not cell.noise and any(one.address >= 0.7 and not one.labelled for one in nearby[:1])):
+                if not (
+                    taken and not cell.noise and any(one.address >= 0.7 and not one.labelled for one in nearby[:1])
+                ):
                     break
             taken.append(cell)
             complete = cell.postcode and _town_beside(cell)
             if cell.postcode and not complete:
                 # The postcode stands alone at a line's end: its town is on the next line.
                 follower = cells[place + 1] if place + 1 < len(cells) else None
-                if follower is not None and not (follower.contact or follower.registration or follower.labelled or follower.title):
+                if follower is not None and not (
+                    follower.contact or follower.registration or follower.labelled or follower.title
+                ):
                     taken.append(follower)
                     place += 1
                 complete = True
@@ -204,7 +212,14 @@ class Head:
         parts, pieces = [], []
         for cell in taken:
             start, end = cell.start, cell.end
-            label = next((one for one in self._labels.get(cell.line.number, ()) if one.leads and "address" in one.names and start <= one.span.start), None)
+            label = next(
+                (
+                    one
+                    for one in self._labels.get(cell.line.number, ())
+                    if one.leads and "address" in one.names and start <= one.span.start
+                ),
+                None,
+            )
             if label is not None:
                 start = label.span.end
             text = cell.line.text[start:end]
@@ -213,7 +228,9 @@ class Head:
             text = text.strip(" :;\"'*").lstrip(".-")
             parts.append(text.rstrip(",;").strip())
             pieces.append(cell.line.piece(start, end))
-        return Found(", ".join(part for part in parts if part), tuple(pieces), score, tuple(cell.line.number for cell in taken))
+        return Found(
+            ", ".join(part for part in parts if part), tuple(pieces), score, tuple(cell.line.number for cell in taken)
+        )
 
 
 def _goes_on(first: HeadLine, second: HeadLine, starts: frozenset[str]) -> bool:

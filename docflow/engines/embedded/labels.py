@@ -53,9 +53,7 @@ def find_labels(context: Context, phrases: Phrases) -> dict[int, list[Label]]:
         breaks = _breaks(line)
         matches = phrases.find(line.tokens, breaks, filler)
         if matches:
-            found[line.number] = [
-                _label(line, match.first, match.last, match.names, match.exact) for match in matches
-            ]
+            found[line.number] = [_label(line, match.first, match.last, match.names, match.exact) for match in matches]
     return found
 
 
@@ -92,7 +90,9 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
     steps = 0
     for number in range(here + 1, len(line.spans)):
         start, end = line.spans[number]
-        if any(start <= other.span.start < end and other.leads and (other.marked or beside is None) for other in on_line):
+        if any(
+            start <= other.span.start < end and other.leads and (other.marked or beside is None) for other in on_line
+        ):
             break  # the next label of a row of pairs
         steps += 1
         right = _trimmed(line, start, _until_next_label(start, end, on_line))
@@ -106,7 +106,11 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
         if below is None:
             return
         span = context.span_of(below)
-        leading = [other for other in labels.get(span.line.number, []) if span.start <= other.span.start < span.end and other.leads]
+        leading = [
+            other
+            for other in labels.get(span.line.number, [])
+            if span.start <= other.span.start < span.end and other.leads
+        ]
         if any(other.marked for other in leading):
             return
         trimmed = _trimmed(span.line, span.start, span.end)

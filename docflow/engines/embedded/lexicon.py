@@ -233,7 +233,11 @@ class Phrases:
         open_nodes: list[tuple[_Node, int, float]] = [(self._root, at, 1.0)]
         while open_nodes:
             node, place, sure = open_nodes.pop()
-            if place > at and node.ends and (best is None or place - 1 > best.last or (place - 1 == best.last and sure > 0.99)):
+            if (
+                place > at
+                and node.ends
+                and (best is None or place - 1 > best.last or (place - 1 == best.last and sure > 0.99))
+            ):
                 best = Match(at, place - 1, {name: weight * sure for name, weight in node.ends.items()}, sure > 0.99)
             if place >= len(line) or (place in breaks and place > at):
                 continue
@@ -323,7 +327,11 @@ def lexicon() -> Lexicon:
             if names_fields:
                 of_field.setdefault(words_of(word), []).append(concept)
 
-    data = [_read(entry) for entry in sorted(_folder().iterdir(), key=lambda entry: entry.name) if entry.name.endswith(".toml")]
+    data = [
+        _read(entry)
+        for entry in sorted(_folder().iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(".toml")
+    ]
     for one in data:
         for concept, names in one.get("fields", {}).items():
             of_field.setdefault(words_of(spoken(concept)), []).append(concept)

@@ -97,7 +97,9 @@ class LineReader:
         digits = sum(char.isdigit() for char in text)
         contact = bool(_CONTACT.search(folded) or _PHONE.match(folded))
         registered = any(("vat" in label.names or "registration_number" in label.names) for label in labels)
-        registration = (registered and digits >= 4) or (digits >= 4 and bool(_CODE.match(folded)) and not words.postcode_like(text))
+        registration = (registered and digits >= 4) or (
+            digits >= 4 and bool(_CODE.match(folded)) and not words.postcode_like(text)
+        )
         if registration and words.postcode_like(text) and words.place(folded):
             registration = False  # "43200 Cheras": a postcode is no registration number
         postcode = bool(words.postcode_at(text, folded)) and not contact and not registration
@@ -119,10 +121,18 @@ class LineReader:
                 address = 0.0
         suffix = bool(words.suffix and words.suffix.search(_BRACKETED_NUMBER.sub("", text).lower().strip(" .,")))
         plain = tuple(token.text for token in tokens(text))
-        title = plain in lexicon().titles or (bool(plain) and plain[:3] in lexicon().titles) or plain[:2] in lexicon().titles
+        title = (
+            plain in lexicon().titles
+            or (bool(plain) and plain[:3] in lexicon().titles)
+            or plain[:2] in lexicon().titles
+        )
         trade = any(word in lexicon().trades for word in plain)
         only_region = region and address > 0 and not street and words.only_places(folded)
-        noise = letters < 3 or (letters < 4 and letters + digits < 5) or (len(text) > 3 and letters + digits < 0.5 * len(text.replace(" ", "")))
+        noise = (
+            letters < 3
+            or (letters < 4 and letters + digits < 5)
+            or (len(text) > 3 and letters + digits < 0.5 * len(text.replace(" ", "")))
+        )
         return HeadLine(
             line, start, end, text, address, postcode, only_region, registration, contact, suffix, trade, title,
             labelled or dated, noise,
@@ -176,7 +186,9 @@ class _Words:
         return bool(self.postcode.search(_unglued(text)))
 
     def place(self, folded: str) -> bool:
-        return bool(self.region and self.region.search(folded)) or bool(self.place_words and self.place_words.search(folded))
+        return bool(self.region and self.region.search(folded)) or bool(
+            self.place_words and self.place_words.search(folded)
+        )
 
     def only_places(self, folded: str) -> bool:
         """Whether nothing but regions, towns and countries stands in the text."""

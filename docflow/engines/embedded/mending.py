@@ -35,4 +35,6 @@ def mend(text: str, context: Context) -> str:
 
 
 def _accents(text: str) -> int:
-    return sum(1 for char in text if not char.isascii() and char.isalpha() and len(unicodedata.normalize("NFD", char)) > 1)
+    return sum(
+        1 for char in text if not char.isascii() and char.isalpha() and len(unicodedata.normalize("NFD", char)) > 1
+    )

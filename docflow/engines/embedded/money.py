@@ -97,7 +97,11 @@ class Ledger:
             if not any(amount.names for amount in row) and number and not _has_words(printed[number], row):
                 # The label stands alone on the line above ("CASH", then "RM 170.00"): skewed photos, narrow paper.
                 above = self._labels.get(number - 1, [])
-                if above and number - 1 not in self._rows and printed[number - 1].line.page == printed[number].line.page:
+                if (
+                    above
+                    and number - 1 not in self._rows
+                    and printed[number - 1].line.page == printed[number].line.page
+                ):
                     names, label = _combined(above, row[0].span)
                     if label is not None and label.leads:
                         for amount in row:
@@ -138,7 +142,11 @@ class Ledger:
                 if len(money) >= 2 or (money and not labels):
                     for amount in money:
                         amount.in_summary = True
-                elif money and len(money) == 1 and any(label.leads and label.names.get("total", 0) >= 1 for label in labels):
+                elif (
+                    money
+                    and len(money) == 1
+                    and any(label.leads and label.names.get("total", 0) >= 1 for label in labels)
+                ):
                     inside = 0
 
     # --- values -----------------------------------------------------------------------------------------------

@@ -61,7 +61,9 @@ def _merge(labels: list[Label], new: Label, meanings: Mapping[str, tuple[str, ..
         return [*labels, new]
     longest = max(clashing, key=lambda label: label.span.end - label.span.start)
     if longest.span.end - longest.span.start > new.span.end - new.span.start:
-        kept = {path: strength for path, strength in new.names.items() if set(meanings.get(path, ())) & longest.names.keys()}
+        kept = {
+            path: strength for path, strength in new.names.items() if set(meanings.get(path, ())) & longest.names.keys()
+        }
         if not kept:
             return labels
         return [_with(label, kept) if label is longest else label for label in labels]
@@ -136,7 +138,9 @@ def _weights(words: Iterable[str]) -> dict[str, float]:
 def _has(printed: Mapping[str, float], meaning: str) -> bool:
     if meaning in printed:
         return True
-    return len(meaning) >= 5 and any(one.startswith(meaning[:5]) or meaning.startswith(one) for one in printed if len(one) >= 5)
+    return len(meaning) >= 5 and any(
+        one.startswith(meaning[:5]) or meaning.startswith(one) for one in printed if len(one) >= 5
+    )
 
 
 def _label_tokens(line: PrintedLine, number: int) -> list[Token]:
@@ -153,7 +157,9 @@ def _label_tokens(line: PrintedLine, number: int) -> list[Token]:
 # --- pairs --------------------------------------------------------------------------------------------------------
 
 
-def pairs(context: Context, question: Question, labels: Mapping[int, list[Label]], names: tuple[str, ...]) -> list[Pair]:
+def pairs(
+    context: Context, question: Question, labels: Mapping[int, list[Label]], names: tuple[str, ...]
+) -> list[Pair]:
     """The places where the field's value may stand, the likeliest first. ``names`` are what its labels may say."""
     found: list[Pair] = []
     for on_line in labels.values():

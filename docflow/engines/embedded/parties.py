@@ -16,9 +16,7 @@ from docflow.fields.kinds import Kind
 _MAX_LINES = 6
 
 
-def parties(
-    context: Context, question: Question, labels: Mapping[int, list[Label]], reader: LineReader
-) -> list[Found]:
+def parties(context: Context, question: Question, labels: Mapping[int, list[Label]], reader: LineReader) -> list[Found]:
     """Names that stand at a label of this party, the likeliest first."""
     found = []
     for pair in pairs(context, question, labels, (question.path, *question.concepts)):
@@ -96,5 +94,7 @@ def _next_down(context: Context, span: Span) -> Span | None:
 
 def _is_label(span: Span, labels: Mapping[int, list[Label]]) -> bool:
     return any(
-        label.leads and label.marked and label.span.start <= span.start + 1 for label in labels.get(span.line.number, ()) if label.span.overlaps(span)
+        label.leads and label.marked and label.span.start <= span.start + 1
+        for label in labels.get(span.line.number, ())
+        if label.span.overlaps(span)
     )

@@ -78,7 +78,21 @@ def _walk(
             yield here, child, parents
 
 
-_HOLDERS = ("customer", "ship_to", "employer", "employee", "landlord", "tenant", "patient", "property_address", "issuer", "laboratory", "doctor", "insured", "insurer")
+_HOLDERS = (
+    "customer",
+    "ship_to",
+    "employer",
+    "employee",
+    "landlord",
+    "tenant",
+    "patient",
+    "property_address",
+    "issuer",
+    "laboratory",
+    "doctor",
+    "insured",
+    "insurer",
+)
 
 
 def _question(path: str, node: Mapping[str, Any], parents: tuple[str, ...]) -> Question:

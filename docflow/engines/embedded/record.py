@@ -157,9 +157,7 @@ class Reader:
         ]
 
     def _parties(self, question: Question) -> list[Option]:
-        options = [
-            _found(one, 0.5) for one in parties(self._context, question, self._labels, self._head.reader)
-        ]
+        options = [_found(one, 0.5) for one in parties(self._context, question, self._labels, self._head.reader)]
         if question.concept in _ISSUERS or question.about in _ISSUERS:
             options += [_found(one, 0.6) for one in self._head.names]
         return _best_first(options)
@@ -195,11 +193,12 @@ class Reader:
                 options.append(Option(span.text, (span.piece,), pair.score * look, 0.45, (span,)))
         if question.concept == "payment_method":
             options += [
-                Option(span.text, (span.piece,), score, 0.3, (span,))
-                for span, score in payment_methods(self._ledger)
+                Option(span.text, (span.piece,), score, 0.3, (span,)) for span, score in payment_methods(self._ledger)
             ]
         if question.kind is Kind.TEXT and not options:
-            options += [Option(span.text, (span.piece,), score, 0.3) for span, score in headings(self._context, question)]
+            options += [
+                Option(span.text, (span.piece,), score, 0.3) for span, score in headings(self._context, question)
+            ]
         return _best_first(options)
 
     # --- lists --------------------------------------------------------------------------------------------------
@@ -256,5 +255,3 @@ def _put(record: dict[str, Any], path: str, value: Any) -> None:
     for parent in parents:
         record = record.setdefault(parent, {})
     record[key] = value
-
-

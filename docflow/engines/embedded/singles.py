@@ -24,7 +24,9 @@ def currencies(context: Context, total: Span | None) -> list[tuple[Span, float]]
     for line in context.printed:
         if not any(char.isdigit() or char in "($€£" for char in line.text) and len(line.text) > 40:
             continue
-        marks += [(found.value, Span(line, found.start, found.end)) for found in find_currency(line.text, context.locale)]
+        marks += [
+            (found.value, Span(line, found.start, found.end)) for found in find_currency(line.text, context.locale)
+        ]
     counts = Counter(value for value, _ in marks)
     found = []
     for value, span in marks:
@@ -54,9 +56,7 @@ def booleans(
     return sorted(found, key=lambda one: -one[2])
 
 
-def choices(
-    context: Context, question: Question, labels: Mapping[int, list[Label]]
-) -> list[tuple[str, Span, float]]:
+def choices(context: Context, question: Question, labels: Mapping[int, list[Label]]) -> list[tuple[str, Span, float]]:
     """The choices as they stand at the question's label; else anywhere on the pages, more weakly."""
     found = []
     for pair in pairs(context, question, labels, (question.path, *question.concepts)):

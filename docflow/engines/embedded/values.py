@@ -19,7 +19,10 @@ _EU_VAT = re.compile(
     r"(?<![A-Z0-9])(?:ATU|BE|BG|CHE|CY|CZ|DE|DK|EE|EL|ES|FI|FR|GB|HR|HU|IE|IT|LT|LU|LV|MT|NL|PL|PT|RO|SE|SI|SK|XI|NO)[\s.\-]?[A-Z0-9]{0,2}\s?\d(?:[\s.\-]?[A-Z0-9]){5,12}(?![A-Z0-9])"
 )
 _EMAIL = re.compile(r"[\w.+\-]+@[\w\-]+(?:\.[\w\-]+)+")
-_SITE = re.compile(r"(?:https?://)?(?:www\.)?[\w\-]+(?:\.[\w\-]+)*\.(?:com|net|org|info|biz|eu|[a-z]{2})(?:/[\w\-./?=&%]*)?", re.IGNORECASE)
+_SITE = re.compile(
+    r"(?:https?://)?(?:www\.)?[\w\-]+(?:\.[\w\-]+)*\.(?:com|net|org|info|biz|eu|[a-z]{2})(?:/[\w\-./?=&%]*)?",
+    re.IGNORECASE,
+)
 _PHONE = re.compile(r"\+?\(?\d[\d\s().\-/]{5,}\d")
 _CODE = re.compile(r"#?\s?[^\W_][\w\-/.#+]*(?:(?<=\d)\s(?=\d{2,})[\d\-/]+)*")
 _GROUPED_CODE = re.compile(r"[A-Za-z]{0,4}[\s\-]?\d[\dA-Za-z]*(?:[\s.\-/][\dA-Za-z]*\d[\dA-Za-z]*)*")

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import threading
 from collections.abc import Iterator
+from itertools import repeat
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Self
 
@@ -226,22 +227,41 @@ def _kind_of(item: SourceItem, data: bytes) -> str:
 
 def _page(content: _Content, number: int, header: Header, body: bytearray) -> Page:
     """A page as a decoder described it. Raises KeyError, TypeError or ValueError where that makes no sense."""
-    texts, boxes, segments = unpack_words(body, int(header["words"]))
-    points = [coordinate / COORDINATE_SCALE for coordinate in boxes]
-    corners = map(Box, points[::4], points[1::4], points[2::4], points[3::4])
-    words = tuple([Word(text, box, 1.0, segment) for text, box, segment in zip(texts, corners, segments, strict=True)])
+    texts, coordinates, segments = unpack_words(body, int(header["words"]))
+    width, height, turn = float(header["width"]), float(header["height"]), int(header["turn"])
+    points = [coordinate / COORDINATE_SCALE for coordinate in coordinates]
+    boxes = map(Box, points[::4], points[1::4], points[2::4], points[3::4])
+    if turn == 0:
+        words = [Word(*word) for word in zip(texts, boxes, repeat(1.0), segments)]
+    else:
+        words = [
+            Word(text, box, 1.0, segment, _levelled(box, width, height, turn))
+            for text, box, segment in zip(texts, boxes, segments, strict=True)
+        ]
     unit: Unit = "pt" if content.kind == _PDF else "px"
     return Page(
         document_id=content.id,
         number=number,
-        width=float(header["width"]),
-        height=float(header["height"]),
+        width=width,
+        height=height,
         unit=unit,
         renderer=content.render,
         rotation=int(header["rotation"]),
         text_layer=bool(header["text_layer"]),
-        layer_words=words,
+        layer_words=tuple(words),
     )
+
+
+def _levelled(box: Box, width: float, height: float, turn: int) -> Box:
+    """Where a box of a page of that size lies once text that is turned clockwise by ``turn`` degrees runs level."""
+    x0, y0, x1, y1 = box
+    if turn == 90:
+        return Box(y0, width - x1, y1, width - x0)
+    if turn == 180:
+        return Box(width - x1, height - y1, width - x0, height - y0)
+    if turn == 270:
+        return Box(height - y1, x0, height - y0, x1)
+    raise ValueError(f"a turn of {turn} degrees")
 
 
 def _image(header: Header, pixels: bytearray) -> Image.Image:

@@ -11,9 +11,10 @@ import ctypes
 import math
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,19 @@ from docflow.errors import BrokenDocument, EncryptedDocument, LimitExceeded, Uns
 
 POINTS_PER_INCH = 72
 _SMALLEST_POINTS = 4
-_WITHOUT_WORDS: tuple[list[str], array[int], array[int]] = ([], array("i"), array("i"))
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words in PDFium's order: texts, four coordinates a word in hundredths of a point, and segment numbers.
+
+    ``turn`` is how far most of them are turned clockwise on the displayed page: 0, 90, 180 or 270 degrees.
+    """
+
+    texts: list[str] = field(default_factory=list)
+    boxes: array[int] = field(default_factory=lambda: array("i"))
+    segments: array[int] = field(default_factory=lambda: array("i"))
+    turn: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +49,7 @@ class PageText:
     height: float
     rotation: int
     text_layer: bool
-    texts: list[str]
-    boxes: array[int]
-    segments: array[int]
+    words: Words
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,15 +106,12 @@ class Pdf:
             if not text_page:
                 raise BrokenDocument(f"the text of page {index + 1} cannot be read")
             try:
-                texts, boxes, segments = _words(text_page, frame, self.limits.words, index)
-                layer = bool(texts) and _is_text_layer(page, text_page, frame, texts, boxes)
+                words = _words(text_page, frame, self.limits.words, index)
+                layer = bool(words.texts) and _is_text_layer(page, text_page, frame, words)
             finally:
                 pdfium.FPDFText_ClosePage(text_page)
-            if not layer:
-                texts, boxes, segments = _WITHOUT_WORDS
-            return PageText(
-                round(frame.width, 3), round(frame.height, 3), frame.rotation, layer, texts, boxes, segments
-            )
+            size = round(frame.width, 3), round(frame.height, 3)
+            return PageText(*size, frame.rotation, layer, words if layer else Words())
 
     @contextmanager
     def rendered(self, index: int, dpi: float, max_side: int | None, max_pixels: int | None) -> Iterator[Pixels]:
@@ -283,14 +291,15 @@ _count_rects = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, cty
 _get_rect = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, *[ctypes.c_void_p] * 4)(
     _address_of(pdfium.FPDFText_GetRect)
 )
+_SAMPLED = 64
+_MOST_TURNED = 0.6
 _DOUBLE = ctypes.sizeof(ctypes.c_double)
 
 
-def _words(text_page: Any, frame: _Frame, most: int, index: int) -> tuple[list[str], array[int], array[int]]:
-    """The words of a page in PDFium's order: texts, four coordinates a word, segment numbers."""
+def _words(text_page: Any, frame: _Frame, most: int, index: int) -> Words:
     count = pdfium.FPDFText_CountChars(text_page)
     if count < 1:
-        return _WITHOUT_WORDS
+        return Words()
     text = _text_of(text_page, count)
 
     # 1) Where the words stand in the text and, in the same order, the edges of their boxes: left, top, right, bottom.
@@ -334,7 +343,31 @@ def _words(text_page: Any, frame: _Frame, most: int, index: int) -> tuple[list[s
 
     boxes = array("i", bytes(16 * len(words)))
     boxes[0::4], boxes[1::4], boxes[2::4], boxes[3::4] = array("i", x0), array("i", y0), array("i", x1), array("i", y1)
-    return words, boxes, _segments(text, spans, x0, y0, x1, y1)
+
+    # 4) Stretches of words, along the way the text runs.
+    turn = _turn(text_page, spans, frame.rotation)
+    if turn == 90:
+        x0, y0, x1, y1 = y0, [width - x for x in x1], y1, [width - x for x in x0]
+    elif turn == 180:
+        x0, y0, x1, y1 = (
+            [width - x for x in x1],
+            [height - y for y in y1],
+            [width - x for x in x0],
+            [height - y for y in y0],
+        )
+    elif turn == 270:
+        x0, y0, x1, y1 = [height - y for y in y1], x0, [height - y for y in y0], x1
+    return Words(words, boxes, _segments(text, spans, x0, y0, x1, y1), turn)
+
+
+def _turn(text_page: Any, spans: list[tuple[int, int]], rotation: int) -> int:
+    """The turn that most of a sample of words share; 0 where they differ."""
+    sample = spans[:: max(1, len(spans) // _SAMPLED)]
+    turns = Counter(
+        round(math.degrees(pdfium.FPDFText_GetCharAngle(text_page, start)) / 90) * 90 for start, _ in sample
+    )
+    angle, times = turns.most_common(1)[0] if turns else (0, 0)
+    return (angle + rotation) % 360 if times > _MOST_TURNED * len(sample) else 0
 
 
 def _segments(text: str, spans: list[tuple[int, int]], x0: _Ints, y0: _Ints, x1: _Ints, y1: _Ints) -> array[int]:
@@ -405,23 +438,22 @@ def _loose_box(text_page: Any, start: int, end: int) -> tuple[float, float, floa
 # --- is it a text layer? ---------------------------------------------------------------------------------------
 
 _MOST_UNKNOWN = 0.3
-_SAMPLED = 64
 _SCAN_COVER = 0.5
 _SCAN_LINES, _SCAN_CHARACTERS = 5, 80
 _UNKNOWN = re.compile(r"[\ufffd\ue000-\uf8ff\U000f0000-\U0010ffff]")
 
 
-def _is_text_layer(page: Any, text_page: Any, frame: _Frame, texts: list[str], boxes: array[int]) -> bool:
+def _is_text_layer(page: Any, text_page: Any, frame: _Frame, words: Words) -> bool:
     """Whether the words say what the page shows, so that it need not be read by OCR.
 
     They do not where the font keeps no Unicode values (more than 0.3 of the characters unknown), nor where a few
     words (fewer than five lines or 80 characters: a stamp, a fax line, a page number) stand over pictures that
     cover half of the page. A whole page of invisible text over a scan is a text layer.
     """
-    characters = "".join(texts)
+    characters = "".join(words.texts)
     if len(_UNKNOWN.findall(characters)) > _MOST_UNKNOWN * len(characters) or _unmapped(text_page) > _MOST_UNKNOWN:
         return False
-    if len(characters) >= _SCAN_CHARACTERS and _has_lines(boxes, _SCAN_LINES):
+    if len(characters) >= _SCAN_CHARACTERS and _has_lines(words.boxes, _SCAN_LINES):
         return True
     return _picture_area(page) < _SCAN_COVER * frame.width * frame.height
 

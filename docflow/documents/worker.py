@@ -89,20 +89,22 @@ class Worker:
     def _send_pdf_pages(self, document: Pdf) -> None:
         for index in range(document.pages):
             page = document.read(index)
+            words = page.words
             self._send(
                 {
                     "width": page.width,
                     "height": page.height,
                     "rotation": page.rotation,
                     "text_layer": page.text_layer,
-                    "words": len(page.texts),
+                    "words": len(words.texts),
+                    "turn": words.turn,
                 },
-                pack_words(page.texts, page.boxes, page.segments),
+                pack_words(words.texts, words.boxes, words.segments),
             )
 
     def _send_picture_pages(self, document: Picture) -> None:
         for width, height in document.sizes:
-            self._send({"width": width, "height": height, "rotation": 0, "text_layer": False, "words": 0})
+            self._send({"width": width, "height": height, "rotation": 0, "text_layer": False, "words": 0, "turn": 0})
 
     def _render(self, header: Header) -> None:
         document = self._held.get(header["id"])

@@ -26,7 +26,9 @@ def names() -> list[str]:
     return sorted(module.name for module in pkgutil.iter_modules(importlib.import_module(BUILT_IN).__path__))
 
 
-def load_program(spec: str | Program | type[BaseModel] | None = None, *, schema: str | None = None, name: str | None = None) -> Program:
+def load_program(
+    spec: str | Program | type[BaseModel] | None = None, *, schema: str | None = None, name: str | None = None
+) -> Program:
     """A program.
 
     ``spec`` is a built-in name, ``path/to/file.py:name``, ``package.module:name``, a Program, or a Pydantic model.
@@ -40,7 +42,8 @@ def load_program(spec: str | Program | type[BaseModel] | None = None, *, schema:
         loaded = Program(name, loaded.function, loaded.model, loaded.kinds, loaded.json_schema)
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}", loaded.name):
         raise ProgramError(
-            f"{loaded.name!r} cannot name a program", hint="Use letters, digits, _ . and -; rows are filed in a folder of that name."
+            f"{loaded.name!r} cannot name a program",
+            hint="Use letters, digits, _ . and -; rows are filed in a folder of that name.",
         )
     return loaded
 
@@ -66,7 +69,9 @@ def _from_spec(spec: str | Program | type[BaseModel] | None) -> Program:
         return found
     if isinstance(found, type) and issubclass(found, BaseModel):
         return program_for(found, _snake(found.__name__))
-    raise ProgramError(f"{spec} is a {type(found).__name__}, not a program", hint="Decorate the function with @program(Model).")
+    raise ProgramError(
+        f"{spec} is a {type(found).__name__}, not a program", hint="Decorate the function with @program(Model)."
+    )
 
 
 def _from_schema(schema: str, name: str | None) -> Program:
@@ -87,12 +92,18 @@ def _attribute(spec: str) -> object:
     except DocflowError:
         raise
     except ModuleNotFoundError as error:
-        raise ProgramError(f"{where} cannot be imported: {error}", hint="Is it installed, or in the working directory?") from error
+        raise ProgramError(
+            f"{where} cannot be imported: {error}", hint="Is it installed, or in the working directory?"
+        ) from error
     except Exception as error:  # a user's module may raise anything while it is imported
         raise ProgramError(f"{where} raised {type(error).__name__} while it was imported: {error}") from error
     if not hasattr(module, attribute):
         programs = [key for key, value in vars(module).items() if isinstance(value, Program)]
-        hint = f"It has {', '.join(programs)}." if programs else "It has no program: decorate a function with @program(Model)."
+        hint = (
+            f"It has {', '.join(programs)}."
+            if programs
+            else "It has no program: decorate a function with @program(Model)."
+        )
         raise ProgramError(f"{where} has no {attribute!r}", hint=hint)
     return inspect.getattr_static(module, attribute)
 

@@ -65,7 +65,9 @@ class Program:
         try:
             return sgl.function(self.function)
         except AssertionError as error:
-            raise ProgramError(f"program {self.name}: {error}", hint="A program is a function of s and pages.") from error
+            raise ProgramError(
+                f"program {self.name}: {error}", hint="A program is a function of s and pages."
+            ) from error
 
     @cached_property
     def schema(self) -> dict[str, Any]:
@@ -80,7 +82,10 @@ class Program:
 
         The prompts are what the function's source says; a program whose source cannot be had counts its name.
         """
-        parts = [json.dumps(self.json_schema or (self.schema if self.model else {}), sort_keys=True), instructions_text(self.model)]
+        parts = [
+            json.dumps(self.json_schema or (self.schema if self.model else {}), sort_keys=True),
+            instructions_text(self.model),
+        ]
         parts += [kind.version for kind in self.kinds]
         try:
             parts.append(inspect.getsource(self.function))
@@ -107,7 +112,9 @@ def program(
     def make(function: ProgramFunction) -> Program:
         made = Program(name or function.__name__, function, model, kinds)
         if model is not None:
-            record_schema(model)  # a schema that cannot be used is said when the program is made, not at the first document
+            record_schema(
+                model
+            )  # a schema that cannot be used is said when the program is made, not at the first document
         return made
 
     return make
@@ -198,11 +205,10 @@ def record_schema(model: type[BaseModel]) -> dict[str, Any]:
     References are inlined, ``x-kind`` stands on every leaf, every key is required and no other is allowed.
     Raises SchemaError for a model without fields, a recursive one, or a leaf that has no kind.
     """
-    full = model.model_json_schema(mode="validation")
-    schema = _simplify(full, full.get("$defs", {}), (), model.__name__)
-    if not schema.get("properties"):
+    if not model.model_fields:
         raise SchemaError(f"{model.__name__} has no fields", hint="A record needs at least one field to ask for.")
-    return schema
+    full = model.model_json_schema(mode="validation")
+    return _simplify(full, full.get("$defs", {}), (), model.__name__)
 
 
 _KIND_OF_TYPE = {"integer": Kind.QUANTITY, "number": Kind.QUANTITY, "boolean": Kind.BOOLEAN, "string": Kind.TEXT}
@@ -224,7 +230,10 @@ def _simplify(schema: dict[str, Any], definitions: dict[str, Any], seen: tuple[s
         # Decimal and other lax types offer "number or string": both are the same printed text.
         first = next((option for option in real if KIND_KEY in option or "format" in option), real[0] if real else {})
         if len(real) > 1 and any(o.get("type") in ("object", "array") or "$ref" in o for o in real):
-            raise SchemaError(f"{path}: a field that may be of several shapes is not supported", hint="Give it one shape, or split it into two fields.")
+            raise SchemaError(
+                f"{path}: a field that may be of several shapes is not supported",
+                hint="Give it one shape, or split it into two fields.",
+            )
         rest = {k: v for k, v in schema.items() if k not in ("anyOf", "oneOf", "allOf")}
         return _simplify({**first, **rest}, definitions, seen, path)
 
@@ -234,13 +243,27 @@ def _simplify(schema: dict[str, Any], definitions: dict[str, Any], seen: tuple[s
         kind_of_node = next((t for t in kind_of_node if t != "null"), "string")
     if kind_of_node == "object" or "properties" in schema:
         properties = {
-            key: _simplify(value, definitions, seen, f"{path}.{key}") for key, value in schema.get("properties", {}).items()
+            key: _simplify(value, definitions, seen, f"{path}.{key}")
+            for key, value in schema.get("properties", {}).items()
         }
         if not properties:
-            raise SchemaError(f"{path}: an object without named fields cannot be asked for", hint="Name its fields, or use a list of label and value.")
-        return {**kept, "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False}
+            raise SchemaError(
+                f"{path}: an object without named fields cannot be asked for",
+                hint="Name its fields, or use a list of label and value.",
+            )
+        return {
+            **kept,
+            "type": "object",
+            "properties": properties,
+            "required": list(properties),
+            "additionalProperties": False,
+        }
     if kind_of_node == "array":
-        return {**kept, "type": "array", "items": _simplify(schema.get("items") or {"type": "string"}, definitions, seen, f"{path}[]")}
+        return {
+            **kept,
+            "type": "array",
+            "items": _simplify(schema.get("items") or {"type": "string"}, definitions, seen, f"{path}[]"),
+        }
     return {**kept, **_leaf(schema, kind_of_node, path)}
 
 
@@ -250,7 +273,11 @@ def _leaf(schema: dict[str, Any], type_name: str | None, path: str) -> dict[str,
     if "enum" in schema:
         choices = [choice for choice in schema["enum"] if choice is not None]
         return {"enum": [*choices, None], KIND_KEY: Kind.CHOICE}
-    kind = schema.get(KIND_KEY) or _KIND_OF_FORMAT.get(schema.get("format", "")) or _KIND_OF_TYPE.get(type_name or "string")
+    kind = (
+        schema.get(KIND_KEY)
+        or _KIND_OF_FORMAT.get(schema.get("format", ""))
+        or _KIND_OF_TYPE.get(type_name or "string")
+    )
     if kind is None:
         raise SchemaError(f"{path}: a field of type {type_name!r} is not supported")
     if kind not in set(Kind):

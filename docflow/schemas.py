@@ -52,7 +52,9 @@ def read_schema(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SchemaError(f"the schema {path} is no valid JSON: {error}") from error
     if not isinstance(schema, dict):
-        raise SchemaError(f"the schema {path} is no JSON object", hint='A schema looks like {"type": "object", "properties": {...}}.')
+        raise SchemaError(
+            f"the schema {path} is no JSON object", hint='A schema looks like {"type": "object", "properties": {...}}.'
+        )
     return schema
 
 
@@ -72,7 +74,9 @@ def model_of(schema: dict[str, Any], name: str) -> type[BaseModel]:
         raise SchemaError(f"the schema is not valid at {where}: {error.message}") from error
     root = _resolve(schema, schema, 0)
     if root.get("type", "object") != "object" or not root.get("properties"):
-        raise SchemaError("the schema names no fields", hint='Give it "type": "object" and "properties" with at least one field.')
+        raise SchemaError(
+            "the schema names no fields", hint='Give it "type": "object" and "properties" with at least one field.'
+        )
     model = _object(root, schema, _class_name(name), 0)
     return model
 
@@ -107,7 +111,10 @@ def _resolve(node: dict[str, Any], root: dict[str, Any], depth: int) -> dict[str
     if "$ref" in node:
         reference = node["$ref"]
         if not isinstance(reference, str) or not reference.startswith("#/"):
-            raise SchemaError(f"the reference {reference!r} leads out of the schema", hint="Only local references (#/$defs/...) are followed.")
+            raise SchemaError(
+                f"the reference {reference!r} leads out of the schema",
+                hint="Only local references (#/$defs/...) are followed.",
+            )
         target: Any = root
         for part in reference[2:].split("/"):
             part = part.replace("~1", "/").replace("~0", "~")
@@ -120,14 +127,19 @@ def _resolve(node: dict[str, Any], root: dict[str, Any], depth: int) -> dict[str
     if options:
         real = [option for option in options if option.get("type") != "null"]
         if len(real) != 1:
-            raise SchemaError("a field that may be of several shapes is not supported", hint="Give it one shape, or split it into two fields.")
+            raise SchemaError(
+                "a field that may be of several shapes is not supported",
+                hint="Give it one shape, or split it into two fields.",
+            )
         rest = {key: value for key, value in node.items() if key not in ("anyOf", "oneOf")}
         return _resolve({**real[0], **rest, "nullable": len(options) > len(real)}, root, depth + 1)
     types = node.get("type")
     if isinstance(types, list):
         real_types = [t for t in types if t != "null"]
         if len(real_types) != 1:
-            raise SchemaError(f"a field of types {types} is not supported", hint='Give one type, and "null" where it may be missing.')
+            raise SchemaError(
+                f"a field of types {types} is not supported", hint='Give one type, and "null" where it may be missing.'
+            )
         return {**node, "type": real_types[0], "nullable": len(types) > len(real_types)}
     return node
 
@@ -145,7 +157,11 @@ def _object(node: dict[str, Any], root: dict[str, Any], name: str, depth: int) -
             "title": child.get("title"),
             "description": child.get("description"),
             "json_schema_extra": extra,
-            **{ours: child[theirs] for theirs, ours in _CONSTRAINTS.items() if theirs in child and child.get("type") != "array"},
+            **{
+                ours: child[theirs]
+                for theirs, ours in _CONSTRAINTS.items()
+                if theirs in child and child.get("type") != "array"
+            },
         }
         safe = _field_name(key, position)
         if safe != key:
@@ -158,7 +174,10 @@ def _object(node: dict[str, Any], root: dict[str, Any], name: str, depth: int) -
             fields[safe] = (annotation | None, Field(None, **info))
     try:
         return create_model(
-            name, __config__=ConfigDict(extra="forbid", populate_by_name=True), __doc__=node.get("description"), **fields
+            name,
+            __config__=ConfigDict(extra="forbid", populate_by_name=True),
+            __doc__=node.get("description"),
+            **fields,
         )
     except (TypeError, ValueError, ValidationError, RuntimeError) as error:
         raise SchemaError(f"{name} cannot be used: {error}") from error
@@ -182,11 +201,16 @@ def _annotation(node: dict[str, Any], root: dict[str, Any], name: str, depth: in
     type_name = node.get("type", "object" if "properties" in node else "string")
     if type_name == "object":
         if not node.get("properties"):
-            raise SchemaError(f"{name}: an object without named fields cannot be asked for", hint="Name its fields, or use a list of label and value.")
+            raise SchemaError(
+                f"{name}: an object without named fields cannot be asked for",
+                hint="Name its fields, or use a list of label and value.",
+            )
         return _object(node, root, name, depth)
     if type_name == "array":
         items = node.get("items")
-        return list[_annotation(_resolve(items if isinstance(items, dict) else {}, root, depth), root, f"{name}Item", depth + 1)]  # type: ignore[misc]
+        return list[
+            _annotation(_resolve(items if isinstance(items, dict) else {}, root, depth), root, f"{name}Item", depth + 1)
+        ]  # type: ignore[misc]
     if type_name == "string" and node.get("format") in ("date", "date-time"):
         return Date
     if type_name not in _TYPE_OF_JSON:

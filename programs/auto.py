@@ -1,11 +1,11 @@
 """Find out what kind of document it is, then read it as that kind."""
 
 import sglang as sgl
-
-from docflow.program import ask_as, images, program
 from docflow.programs.form import form
 from docflow.programs.invoice import invoice
 from docflow.programs.receipt import receipt
+
+from docflow.program import ask_as, images, program
 
 KINDS = (receipt, invoice, form)
 

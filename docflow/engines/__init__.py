@@ -57,7 +57,9 @@ def create(spec: str | EngineSpec) -> Engine:
         if not entry.extra or (error.name or "").startswith("docflow"):
             raise
         raise EngineUnavailable(
-            f"engine {spec.name} needs the package {error.name}", hint=f'pip install "docflow[{entry.extra}]"', retryable=False
+            f"engine {spec.name} needs the package {error.name}",
+            hint=f'pip install "docflow[{entry.extra}]"',
+            retryable=False,
         ) from error
     for part in attribute.split("."):
         made = getattr(made, part)

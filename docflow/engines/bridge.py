@@ -19,7 +19,19 @@ from sglang.lang.interpreter import ProgramState, StreamExecutor
 from sglang.lang.ir import SglSamplingParams
 
 from docflow.documents.model import Page, deferred_pixels
-from docflow.engines.base import Answer, Engine, Limits, Request, Role, Turn, Usage, Want, WantChoice, WantJson, WantText
+from docflow.engines.base import (
+    Answer,
+    Engine,
+    Limits,
+    Request,
+    Role,
+    Turn,
+    Usage,
+    Want,
+    WantChoice,
+    WantJson,
+    WantText,
+)
 from docflow.errors import BadAnswer, DocflowError, ProgramError
 from docflow.program import Program
 
@@ -41,7 +53,8 @@ class Conversation:
         meta = self.state.stream_executor.meta_info.get(variable)
         if not meta or ANSWER not in meta:
             raise ProgramError(
-                f"the program gave no {variable!r}", hint=f'A program answers into sgl.gen("{variable}", json_schema=...).'
+                f"the program gave no {variable!r}",
+                hint=f'A program answers into sgl.gen("{variable}", json_schema=...).',
             )
         answer: Answer = meta[ANSWER]
         return answer

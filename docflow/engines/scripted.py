@@ -41,7 +41,9 @@ class ScriptedEngine:
         except (OSError, ValueError) as error:
             raise ConfigError(f"the replies in {path} cannot be read: {error}") from error
         if not replies:
-            raise ConfigError(f"there are no replies in {path}", hint="Give one JSON value a line: an object, or a text.")
+            raise ConfigError(
+                f"there are no replies in {path}", hint="Give one JSON value a line: an object, or a text."
+            )
         engine = cls(replies)
         engine._cycle = True
         return engine

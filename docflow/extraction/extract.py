@@ -86,7 +86,9 @@ def _extract(
     error = None
     if problems:
         message = "; ".join(f"{path or 'record'}: {text}" for path, text in problems[:5])
-        error = ErrorInfo("validate", "ValidationError", message, "The record is kept as it is; look at its evidence.", False)
+        error = ErrorInfo(
+            "validate", "ValidationError", message, "The record is kept as it is; look at its evidence.", False
+        )
     return replace(
         blank,
         program=chosen.name,
@@ -222,9 +224,7 @@ class _Reading:
 
     def _failing(self) -> dict[Keys, str]:
         """The leaves that were answered but do not pass, with what is wrong. A null is never among them."""
-        failing = {
-            keys: value.note or "cannot be read" for keys, value in self.values.items() if value.value is None
-        }
+        failing = {keys: value.note or "cannot be read" for keys, value in self.values.items() if value.value is None}
         for keys, message in self._validated()[1]:
             for leaf_keys, leaf in self.leaves.items():
                 if leaf_keys[: len(keys)] == keys and leaf.printed is not None:
@@ -306,7 +306,9 @@ def _record_answer(talk: Conversation, program: Program) -> Answer:
 
 
 def _repair_text(failing: Sequence[tuple[Leaf, str]]) -> str:
-    lines = ["These values were not accepted. Look again: give each exactly as it is printed, or null if the page does not say."]
+    lines = [
+        "These values were not accepted. Look again: give each exactly as it is printed, or null if the page does not say."
+    ]
     for leaf, message in failing[:50]:
         lines.append(f"- {leaf.path}: {json.dumps(str(leaf.printed)[:200], ensure_ascii=False)}: {message[:300]}")
     return "\n".join(lines)

@@ -207,7 +207,8 @@ class Grounder:
         missing = 0
         for part in parts:
             place = next(
-                ((text, run) for text in self.texts for run in (*text.find_exact(part), *text.find_squashed(part))), None
+                ((text, run) for text in self.texts for run in (*text.find_exact(part), *text.find_squashed(part))),
+                None,
             )
             if place is None:
                 missing += len(squash(part))

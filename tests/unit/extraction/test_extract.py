@@ -66,7 +66,14 @@ def answer(**values: Any) -> dict[str, Any]:
 
 def test_printed_text_becomes_typed_values_with_raw_text_and_place() -> None:
     engine = ScriptedEngine(
-        [answer(seller="Acme Trading Ltd", day="25 DEC 2023", total="1,203.75", items=[{"name": "Red pen", "price": "2.25"}])]
+        [
+            answer(
+                seller="Acme Trading Ltd",
+                day="25 DEC 2023",
+                total="1,203.75",
+                items=[{"name": "Red pen", "price": "2.25"}],
+            )
+        ]
     )
     result = extract_document(document_of(page_of(LINES)), BILL, engine)
     assert result.status == "valid"
@@ -96,7 +103,9 @@ def test_a_value_that_is_not_on_the_page_is_marked_and_counts_little() -> None:
 
 def test_a_date_printed_another_way_is_found_by_what_it_means() -> None:
     found = by_path(
-        extract_document(document_of(page_of(LINES)), BILL, ScriptedEngine([answer(day="2023-12-25", total="1203.75")])).evidence
+        extract_document(
+            document_of(page_of(LINES)), BILL, ScriptedEngine([answer(day="2023-12-25", total="1203.75")])
+        ).evidence
     )
     assert found["day"].found == "normalised"
     assert found["day"].box is not None
@@ -110,13 +119,19 @@ def test_a_number_is_not_found_inside_a_longer_one() -> None:
 
 
 def test_a_slip_of_one_letter_is_found_by_likeness() -> None:
-    found = by_path(extract_document(document_of(page_of(LINES)), BILL, ScriptedEngine([answer(seller="ACME TRADIN6 LTD")])).evidence)
+    found = by_path(
+        extract_document(
+            document_of(page_of(LINES)), BILL, ScriptedEngine([answer(seller="ACME TRADIN6 LTD")])
+        ).evidence
+    )
     assert found["seller"].found == "fuzzy"
 
 
 def test_a_value_over_two_columns_is_found_piece_by_piece() -> None:
     page = page_of(["12 High Street    INVOICE", "London N1 2AB     No. 7", "Total 5.00"])
-    found = extract_document(document_of(page), BILL, ScriptedEngine([answer(seller="12 High Street, London N1 2AB")])).evidence
+    found = extract_document(
+        document_of(page), BILL, ScriptedEngine([answer(seller="12 High Street, London N1 2AB")])
+    ).evidence
     pieces = [entry for entry in found if entry.path == "seller"]
     assert [entry.box and entry.box.y0 for entry in pieces] == [0, 20]
 
@@ -180,7 +195,9 @@ def test_hints_of_the_engine_give_place_and_confidence() -> None:
     box = page.words[-1].box
     hints = {"total": LeafHint("1,203.75", (Piece(1, box),), 0.5), "day": LeafHint(reason="conflict", confidence=0.4)}
     text = json.dumps(answer(total="1,203.75"))
-    result = extract_document(document_of(page), BILL, ScriptedEngine([Answer(text, hints=hints, usage=Usage(9, 8, 7, 1))]))
+    result = extract_document(
+        document_of(page), BILL, ScriptedEngine([Answer(text, hints=hints, usage=Usage(9, 8, 7, 1))])
+    )
     found = by_path(result.evidence)
     assert found["total"].box == box
     assert found["total"].confidence == pytest.approx(0.5)
@@ -227,7 +244,9 @@ def test_with_grounding_off_no_page_is_read() -> None:
         raise AssertionError("the page was read")
 
     page.reader = never
-    result = extract_document(document_of(page), BILL, ScriptedEngine([answer(total="1,203.75")]), ExtractionSettings(grounding="off"))
+    result = extract_document(
+        document_of(page), BILL, ScriptedEngine([answer(total="1,203.75")]), ExtractionSettings(grounding="off")
+    )
     assert result.status == "valid"
     assert by_path(result.evidence)["total"].found is None
 

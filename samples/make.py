@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from maker.collection import KINDS, write
+from maker.collection import KINDS, STARTER, orders, write
 
 
 def main() -> None:
@@ -20,11 +20,13 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=48, help="how many documents (48)")
     parser.add_argument("--seed", type=int, default=1, help="another seed gives other documents (1)")
     parser.add_argument("--kinds", default=",".join(KINDS), help=f"comma-separated, of {', '.join(KINDS)} (all)")
+    parser.add_argument("--starter", action="store_true", help="the few documents that come with the package")
     options = parser.parse_args()
     kinds = [kind for kind in options.kinds.split(",") if kind]
     if unknown := [kind for kind in kinds if kind not in KINDS]:
         parser.error(f"no such kind: {', '.join(unknown)}")
-    paths = write(options.folder, options.seed, options.count, kinds)
+    wanted = STARTER if options.starter else orders(options.seed, options.count, kinds)
+    paths = write(options.folder, options.seed, wanted)
     print(f"{len(paths)} documents in {options.folder / 'documents'}")
 
 

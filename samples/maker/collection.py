@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maker import forms, invoices, receipts
+from maker import forms, invoices, particulars, receipts
 from maker.conditions import CONDITIONS, Delivery
 from maker.draft import Draft
 from maker.locales import LOCALES, Locale
@@ -22,9 +22,9 @@ Layout = Callable[[random.Random, Locale, int], Draft]
 class Kind:
     """A kind of document: its layouts, its record's fields, and the countries it comes from."""
 
-    layouts: dict[str, Layout]
+    layouts: Mapping[str, Layout]
     fields: tuple[str, ...]
-    items: dict[str, tuple[str, ...]]  # fields that are lists of objects, with the fields of their objects
+    lists: Mapping[str, tuple[str, ...]]  # fields that are lists of objects, with the fields of their objects
     locales: tuple[str, ...]
     schema: str | None = None
 
@@ -35,7 +35,14 @@ _ENGLISH = tuple(code for code in LOCALES if code.startswith("en"))
 KINDS = {
     "receipt": Kind(receipts.LAYOUTS, receipts.FIELDS, {"items": receipts.ITEM_FIELDS}, _WESTERN + _ENGLISH),
     "invoice": Kind(invoices.LAYOUTS, invoices.FIELDS, {"items": invoices.ITEM_FIELDS}, _WESTERN),
-    "form": Kind(forms.LAYOUTS, (), {"fields": ("label", "value")}, _WESTERN + _ENGLISH),
+    "form": Kind(forms.LAYOUTS, ("title",), {"fields": ("label", "value")}, _WESTERN + _ENGLISH),
+    "payslip": Kind(
+        particulars.PAYSLIPS, particulars.PAYSLIP_FIELDS, particulars.PAYSLIP_ITEMS, _ENGLISH, "payslip.schema.json"
+    ),
+    "lab_report": Kind(
+        particulars.LAB_REPORTS, particulars.LAB_FIELDS, particulars.LAB_ITEMS, _ENGLISH, "lab_report.schema.json"
+    ),
+    "lease": Kind(particulars.LEASES, particulars.LEASE_FIELDS, {}, _ENGLISH, "lease.schema.json"),
 }
 
 
@@ -64,19 +71,52 @@ FIRST = (
     Order("receipt", "ticket", "en_GB", "photographed", 1),
     Order("invoice", "band", "it_IT", "scanned", 4),
     Order("invoice", "classic", "ko_KR", "text_pdf", 4),
+    Order("payslip", "payslip_halves", "en_GB", "text_pdf", 0),
+    Order("lab_report", "lab_columns", "en_SG", "scanned", 4),
+    Order("lease", "lease_terms", "en_US", "clean", 0),
     Order("receipt", "till", "fr_FR", "exif_turned", 5),
     Order("invoice", "statement", "en_GB", "scanned_pdf", 3),
     Order("form", "columns", "es_ES", "scanned_pdf", 0),
+    Order("receipt", "restaurant", "de_AT", "photographed", 4),
     Order("invoice", "two_columns", "nl_NL", "mixed_pdf", 34),
     Order("receipt", "till", "es_ES", "gif", 4),
+    Order("receipt", "emailed", "en_US", "text_pdf", 3),
+    Order("payslip", "payslip_list", "en_US", "scanned", 0),
+    Order("lab_report", "lab_cells", "en_AU", "text_pdf", 5),
+    Order("lease", "lease_clauses", "en_GB", "scanned_pdf", 0),
     Order("receipt", "till", "en_US", "bmp", 5),
     Order("invoice", "letter", "de_AT", "frames_tiff", 36),
     Order("receipt", "cash_bill", "en_IN", "cmyk_jpeg", 5),
     Order("receipt", "till", "it_IT", "webp", 4),
     Order("receipt", "till", "en_AU", "broken", 4),
+    Order("form", "boxes", "ko_KR", "text_pdf", 0),
+    Order("invoice", "band", "de_CH", "photographed", 3),
+    Order("receipt", "till", "pt_BR", "scanned", 4),
 )
 
-_USUAL = ("clean", "clean", "scanned", "scanned", "scanned", "photographed", "photographed", "text_pdf", "text_pdf", "scanned_pdf")
+# What comes with the package: small, one of each kind and condition that matters.
+STARTER = (
+    Order("receipt", "till", "en_MY", "scanned", 4),
+    Order("receipt", "restaurant", "en_GB", "photographed", 3),
+    Order("receipt", "till", "de_DE", "clean", 5),
+    Order("invoice", "classic", "fr_FR", "text_pdf", 3),
+    Order("invoice", "two_columns", "en_US", "text_pdf", 30),
+    Order("invoice", "band", "de_DE", "scanned", 3),
+    Order("form", "boxes", "en_GB", "clean", 0),
+)
+
+_USUAL = (
+    "clean",
+    "clean",
+    "scanned",
+    "scanned",
+    "scanned",
+    "photographed",
+    "photographed",
+    "text_pdf",
+    "text_pdf",
+    "scanned_pdf",
+)
 _COUNTS = (1, 2, 3, 3, 4, 4, 5, 6, 7, 9)
 
 
@@ -101,7 +141,11 @@ def orders(seed: int, count: int, kinds: Sequence[str]) -> list[Order]:
         lines = rng.choice(_COUNTS)
         if kind == "invoice" and condition in ("text_pdf", "scanned_pdf") and rng.random() < 0.15:
             lines = rng.randrange(26, 50)
-        out.append(Order(kind, draw(f"{kind}/layout", list(made.layouts)), draw(f"{kind}/locale", made.locales), condition, lines))
+        out.append(
+            Order(
+                kind, draw(f"{kind}/layout", list(made.layouts)), draw(f"{kind}/locale", made.locales), condition, lines
+            )
+        )
     return out
 
 
@@ -142,9 +186,12 @@ def record(draft: Draft, kind: Kind) -> dict[str, Any]:
     """What the document says, field by field; what it does not print is null."""
     values = draft.sheet.values
     out: dict[str, Any] = {name: values.get(name) for name in kind.fields}
-    for name, fields in kind.items.items():
+    for name, fields in kind.lists.items():
         indices = [int(found[1]) for path in values if (found := re.match(rf"{name}\[(\d+)\]", path))]
-        out[name] = [{field: values.get(f"{name}[{index}].{field}") for field in fields} for index in range(max(indices, default=-1) + 1)]
+        out[name] = [
+            {field: values.get(f"{name}[{index}].{field}") for field in fields}
+            for index in range(max(indices, default=-1) + 1)
+        ]
     return out
 
 
@@ -155,12 +202,12 @@ def boxes(draft: Draft, delivery: Delivery) -> dict[str, list[list[float]]]:
     return {path: [delivery.box(piece) for piece in pieces] for path, pieces in draft.sheet.pieces.items()}
 
 
-def write(folder: Path, seed: int, count: int, kinds: Sequence[str]) -> list[Path]:
-    """Make a collection: ``documents/`` and ``truth/`` in ``folder``. The documents' paths come back."""
+def write(folder: Path, seed: int, wanted: Sequence[Order]) -> list[Path]:
+    """Make documents: ``documents/`` and ``truth/`` in ``folder``. The documents' paths come back."""
     (folder / "documents").mkdir(parents=True, exist_ok=True)
     (folder / "truth").mkdir(exist_ok=True)
     paths = []
-    for number, order in enumerate(orders(seed, count, kinds), start=1):
+    for number, order in enumerate(wanted, start=1):
         sample = make(order, seed, number)
         path = folder / "documents" / sample.name
         path.write_bytes(sample.content)

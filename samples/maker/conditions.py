@@ -110,19 +110,31 @@ def _photo(sheet: Sheet, rng: random.Random) -> Pages:
     for number, image in enumerate(images):
         margin = round(0.08 * max(image.size))
         size = (image.width + 2 * margin, image.height + 2 * margin)
-        corners = [(0.0, 0.0), (float(image.width), 0.0), (float(image.width), float(image.height)), (0.0, float(image.height))]
+        corners = [
+            (0.0, 0.0),
+            (float(image.width), 0.0),
+            (float(image.width), float(image.height)),
+            (0.0, float(image.height)),
+        ]
         # A long slip that is turned by six degrees would leave the picture: turn it less.
         steepest = min(6.0, float(np.rad2deg(np.arctan(1.3 * margin / image.height))))
         turn = _rotation(rng.uniform(-steepest, steepest), image.width / 2, image.height / 2)
         target = []
         for x, y in corners:
             u, v, _ = turn @ np.array([x, y, 1.0])
-            target.append((u + margin + rng.uniform(-0.02, 0.02) * image.width, v + margin + rng.uniform(-0.015, 0.015) * image.height))
+            target.append(
+                (
+                    u + margin + rng.uniform(-0.02, 0.02) * image.width,
+                    v + margin + rng.uniform(-0.015, 0.015) * image.height,
+                )
+            )
         forward = _homography(corners, target)
         back = np.linalg.inv(forward)
         coefficients = (back / back[2, 2]).ravel()[:8].tolist()
         paper = image.transform(size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BICUBIC)
-        mask = Image.new("L", image.size, 255).transform(size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR)
+        mask = Image.new("L", image.size, 255).transform(
+            size, Image.Transform.PERSPECTIVE, coefficients, Image.Resampling.BILINEAR
+        )
         table = _table(size, rng)
         table.paste(paper, (0, 0), mask)
         table = _light(table, rng).filter(ImageFilter.GaussianBlur(rng.uniform(0.4, 0.8)))
@@ -150,7 +162,9 @@ def _light(image: Image.Image, rng: random.Random) -> Image.Image:
     edge = rng.uniform(-0.3, 0.3)
     shade *= 1.0 - rng.uniform(0.12, 0.4) / (1.0 + np.exp((across - edge) * rng.uniform(18, 60)))
     cast = np.array([rng.uniform(0.95, 1.0), rng.uniform(0.94, 0.98), rng.uniform(0.86, 0.98)], dtype=np.float32)
-    return Image.fromarray(np.clip(np.asarray(image, dtype=np.float32) * shade[:, :, None] * cast, 0, 255).astype(np.uint8))
+    return Image.fromarray(
+        np.clip(np.asarray(image, dtype=np.float32) * shade[:, :, None] * cast, 0, 255).astype(np.uint8)
+    )
 
 
 def _first(pages: Pages, suffix: str, encode: Callable[[Image.Image], bytes]) -> Delivery:
@@ -183,7 +197,10 @@ def text_pdf(sheet: Sheet, rng: random.Random) -> Delivery:
 def _page_pictures(sheet: Sheet, rng: random.Random, pages: list[int]) -> tuple[dict[int, bytes], list[Matrix]]:
     """JPEGs of scanned pages, and the matrices of all pages in points."""
     images, matrices = _scan(sheet, rng)
-    to_points = [np.diag([sheet.width / image.width, sheet.height / image.height, 1.0]) @ matrix for image, matrix in zip(images, matrices, strict=True)]
+    to_points = [
+        np.diag([sheet.width / image.width, sheet.height / image.height, 1.0]) @ matrix
+        for image, matrix in zip(images, matrices, strict=True)
+    ]
     pictures = {page: _encoded(images[page - 1], "JPEG", quality=50) for page in pages}
     return pictures, [to_points[page - 1] if page in pages else _scaled(1.0) for page in range(1, sheet.page + 1)]
 
@@ -203,7 +220,9 @@ def mixed_pdf(sheet: Sheet, rng: random.Random) -> Delivery:
 def frames_tiff(sheet: Sheet, rng: random.Random) -> Delivery:
     """A TIFF with a frame a page, black and white as a fax machine makes it."""
     images, matrices = _clean(sheet, rng)
-    frames = [image.convert("L").point([0] * 150 + [255] * 106).convert("1", dither=Image.Dither.NONE) for image in images]
+    frames = [
+        image.convert("L").point([0] * 150 + [255] * 106).convert("1", dither=Image.Dither.NONE) for image in images
+    ]
     content = _encoded(frames[0], "TIFF", compression="group4", save_all=True, append_images=frames[1:], dpi=(150, 150))
     return Delivery(content, "tiff", matrices, "px")
 
@@ -211,10 +230,14 @@ def frames_tiff(sheet: Sheet, rng: random.Random) -> Delivery:
 def exif_turned(sheet: Sheet, rng: random.Random) -> Delivery:
     """A JPEG stored on its side, whose EXIF orientation says how to turn it; boxes are those of the upright image."""
     images, matrices = _photo(sheet, rng)
-    turn, orientation = rng.choice(((Image.Transpose.ROTATE_90, 6), (Image.Transpose.ROTATE_270, 8), (Image.Transpose.ROTATE_180, 3)))
+    turn, orientation = rng.choice(
+        ((Image.Transpose.ROTATE_90, 6), (Image.Transpose.ROTATE_270, 8), (Image.Transpose.ROTATE_180, 3))
+    )
     exif = Image.Exif()
     exif[0x0112] = orientation
-    return Delivery(_encoded(images[0].transpose(turn), "JPEG", quality=60, exif=exif.tobytes()), "jpg", matrices[:1], "px")
+    return Delivery(
+        _encoded(images[0].transpose(turn), "JPEG", quality=60, exif=exif.tobytes()), "jpg", matrices[:1], "px"
+    )
 
 
 def cmyk_jpeg(sheet: Sheet, rng: random.Random) -> Delivery:
@@ -229,7 +252,11 @@ def webp(sheet: Sheet, rng: random.Random) -> Delivery:
 
 def bmp(sheet: Sheet, rng: random.Random) -> Delivery:
     """A BMP of one bit a pixel."""
-    return _first(_clean(sheet, rng), "bmp", lambda image: _encoded(image.convert("L").point([0] * 160 + [255] * 96).convert("1"), "BMP"))
+    return _first(
+        _clean(sheet, rng),
+        "bmp",
+        lambda image: _encoded(image.convert("L").point([0] * 160 + [255] * 96).convert("1"), "BMP"),
+    )
 
 
 def gif(sheet: Sheet, rng: random.Random) -> Delivery:

@@ -39,7 +39,7 @@ class Draft:
 
     def plain_label(self, key: str) -> str:
         """The country's plainest label for this."""
-        return locales.LABELS[self.locale.language][key].split("|")[0]
+        return locales.plain_label(self.locale, key)
 
     def day(self) -> dt.date:
         """A day of the last few years."""
@@ -66,14 +66,22 @@ class Draft:
         if not sign:
             return [amount]
         currency = Span(self.sign, "currency" if path else None, self.locale.currency)
-        return [amount, currency] if self.sign.startswith((" ", "원")) else [currency, amount]
+        return [amount, currency] if self.sign.startswith(" ") else [currency, amount]
 
     def quantity(self, value: Decimal, path: str | None = None) -> Span:
         """A count or weight."""
         return Span(self.locale.quantity(value), path, format(value.normalize(), "f"))
 
     def address(
-        self, x: float, y: float, lines: Sequence[str], *, path: str | None = "address", align: Align = "left", width: float = 1e9, upper: bool = False
+        self,
+        x: float,
+        y: float,
+        lines: Sequence[str],
+        *,
+        path: str | None = "address",
+        align: Align = "left",
+        width: float = 1e9,
+        upper: bool = False,
     ) -> float:
         """Draw an address in its lines; the baseline after it comes back."""
         sheet = self.sheet
@@ -84,11 +92,13 @@ class Draft:
             lines, commas = [value], False
         for number, line in enumerate(lines):
             text = line + ("," if commas and number < len(lines) - 1 else "")
-            y = sheet.paragraph(x, y, text, width, path=path, value=value, align=align)
+            y = sheet.paragraph(x, y, text, width, path=path, value=value, align=align, goes_on=number > 0)
         return y
 
 
-def new_draft(rng: random.Random, locale: Locale, width: float, height: float, families: Sequence[str], sizes: Sequence[float]) -> Draft:
+def new_draft(
+    rng: random.Random, locale: Locale, width: float, height: float, families: Sequence[str], sizes: Sequence[float]
+) -> Draft:
     """An empty sheet in one of the type families (Korean has its own)."""
     family: Family = FAMILIES["gothic" if locale.language == "ko" else rng.choice(families)]
     return Draft(rng, locale, Sheet(width, height, family, rng.choice(sizes)))
@@ -96,18 +106,19 @@ def new_draft(rng: random.Random, locale: Locale, width: float, height: float, f
 
 @dataclass(frozen=True)
 class Item:
-    """A line of goods."""
+    """A line of goods; ``unit`` is printed after a quantity that is a weight."""
 
     description: str
     quantity: Decimal
     unit_price: Decimal
     amount: Decimal
+    unit: str = ""
 
 
 def make_items(draft: Draft, trade: words.Trade, count: int) -> list[Item]:
-    """Goods of a trade, each once; a few by weight."""
+    """Goods of a trade, each once."""
     rng = draft.rng
-    items = []
+    items: list[Item] = []
     for goods in rng.sample(trade.goods, min(count, len(trade.goods))):
         description = f"{goods} {rng.choice(trade.variants)}" if trade.variants and draft.chance(0.3) else goods
         quantity = Decimal(rng.choice((1, 1, 1, 1, 2, 2, 3, 4, 5, 6, 10, 12)))
@@ -121,14 +132,24 @@ def logo(draft: Draft, x: float, y: float, size: float, colour: str) -> None:
     sheet, shape = draft.sheet, draft.rng.randrange(4)
     if shape == 0:
         sheet.area(x, y, x + size, y + size, fill=colour, radius=size / 2)
-        sheet.area(x + size * 0.28, y + size * 0.28, x + size * 0.72, y + size * 0.72, fill="#ffffff", radius=size * 0.22)
+        sheet.area(
+            x + size * 0.28, y + size * 0.28, x + size * 0.72, y + size * 0.72, fill="#ffffff", radius=size * 0.22
+        )
     elif shape == 1:
         for step in range(3):
-            sheet.area(x + step * size * 0.34, y + size * (0.6 - step * 0.3), x + step * size * 0.34 + size * 0.27, y + size, fill=colour)
+            sheet.area(
+                x + step * size * 0.34,
+                y + size * (0.6 - step * 0.3),
+                x + step * size * 0.34 + size * 0.27,
+                y + size,
+                fill=colour,
+            )
     elif shape == 2:
         sheet.area(x, y, x + size, y + size, edge=colour, radius=size * 0.15)
         for step in range(1, 4):
-            sheet.stroke(x + size * 0.2, y + size * step / 4, x + size * 0.8, y + size * step / 4, width=size / 14, colour=colour)
+            sheet.stroke(
+                x + size * 0.2, y + size * step / 4, x + size * 0.8, y + size * step / 4, width=size / 14, colour=colour
+            )
     else:
         sheet.area(x, y, x + size * 0.6, y + size * 0.6, fill=colour)
         sheet.area(x + size * 0.4, y + size * 0.4, x + size, y + size, edge=colour)

@@ -5,78 +5,24 @@ from __future__ import annotations
 import datetime as dt
 import random
 from collections.abc import Callable
+from decimal import Decimal
 
 from maker import words
 from maker.draft import Draft, new_draft
-from maker.locales import Locale, pattern
+from maker.locales import LOCALES, Locale, shaped
 from maker.sheet import Span, text_width
 
-# Per language: title, then label=kind of value.
-_FORMS = {
-    "en": (
-        "Library Membership Application|Full name=person|Date of birth=birth|Home address=address|Postcode=code|Email=email|Telephone=phone"
-        "|Occupation=job|Card number=number|Branch=place|Emergency contact=person|Signed on=date",
-        "Vehicle Service Request|Owner=person|Registration=plate|Make and model=model|Mileage=count|Fault reported=fault|Date in=date"
-        "|Technician=person|Estimated hours=small|Phone=phone|Job number=number",
-        "Equipment Loan Form|Borrower=person|Department=department|Item description=item|Serial number=number|Loan date=date|Return by=date"
-        "|Approved by=person|Condition=condition|Room=room",
-        "New Supplier Registration|Company name=company|Registration number=number|Contact person=person|Address=address|Phone=phone|Email=email"
-        "|Bank account=account|Payment terms=terms|Date=date|Website=site",
-        "Incident Report|Reported by=person|Date of incident=date|Time=clock|Location=place|Department=department|Type of incident=fault"
-        "|Witness=person|Action taken=action|Report number=number",
-        "Volunteer Sign-up|Name=person|Email=email|Mobile=phone|Preferred day=weekday|Skills=skill|T-shirt size=shirt|Start date=date|Town=place",
-        "Visitor Pass Request|Visitor=person|Company=company|Host=person|Visit date=date|Badge number=number|Purpose of visit=purpose|Vehicle registration=plate",
-    ),
-    "de": (
-        "Anmeldung Sportverein|Name=person|Geburtsdatum=birth|Anschrift=address|Telefon=phone|E-Mail=email|Mitgliedsnummer=number|Abteilung=department|Eintrittsdatum=date",
-        "Schadensmeldung|Gemeldet von=person|Schadensdatum=date|Ort=place|Art des Schadens=fault|Vertragsnummer=number|Telefon=phone|Bearbeiter=person",
-        "Urlaubsantrag|Mitarbeiter=person|Personalnummer=number|Abteilung=department|Erster Urlaubstag=date|Letzter Urlaubstag=date|Vertretung=person",
-    ),
-    "fr": (
-        "Fiche d'inscription|Nom=person|Date de naissance=birth|Adresse=address|Téléphone=phone|Courriel=email|Numéro de dossier=number|Profession=job|Date d'entrée=date",
-        "Demande de congé|Salarié=person|Matricule=number|Service=department|Premier jour=date|Dernier jour=date|Remplaçant=person",
-    ),
-    "es": (
-        "Solicitud de inscripción|Nombre=person|Fecha de nacimiento=birth|Dirección=address|Teléfono=phone|Correo=email|Número de socio=number|Fecha de alta=date",
-        "Parte de incidencia|Comunicado por=person|Fecha=date|Lugar=place|Tipo de incidencia=fault|Número de parte=number|Responsable=person",
-    ),
-    "it": (
-        "Modulo di iscrizione|Cognome e nome=person|Data di nascita=birth|Indirizzo=address|Telefono=phone|Posta elettronica=email|Numero tessera=number|Data=date",
-    ),
-    "nl": ("Aanmeldformulier|Naam=person|Geboortedatum=birth|Adres=address|Telefoon=phone|E-mail=email|Lidnummer=number|Ingangsdatum=date|Beroep=job",),
-    "pt": ("Ficha de cadastro|Nome=person|Data de nascimento=birth|Endereço=address|Telefone=phone|E-mail=email|Matrícula=number|Data de admissão=date",),
-    "ko": ("회원 가입 신청서|성명=person|생년월일=birth|주소=address|전화번호=phone|이메일=email|회원번호=number|신청일=date",),
-}
-_CHOICES = {
-    "en": {
-        "job": "Teacher|Electrician|Retired|Student|Nurse|Baker|Accountant|Self-employed",
-        "department": "Finance|Workshop B|Human Resources|Logistics|Chemistry|Front Office|Maintenance",
-        "item": "Projector with remote|Thermal camera|Laptop 14 inch|Torque wrench set|Field microphone|Portable scanner",
-        "condition": "Good|As new|Scratched lid|Fair",
-        "terms": "30 days net|14 days|Cash on delivery|End of month",
-        "fault": "Engine warning light|Water leak|Slip on stairs|Broken window|Brakes squeal|Power failure|Lost key",
-        "action": "Area closed off|First aid given|Repair ordered|Supervisor informed",
-        "weekday": "Monday|Tuesday|Thursday|Saturday|Sunday",
-        "skill": "First aid|Cooking|Driving licence C1|Sign language|Bookkeeping|Carpentry",
-        "shirt": "S|M|L|XL",
-        "purpose": "Meeting|Delivery|Lift inspection|Interview|Audit|Training",
-    },
-    "de": {"job": "Lehrerin|Tischler|Rentner|Pfleger", "department": "Turnen|Schwimmen|Buchhaltung|Werkstatt|Versand", "fault": "Wasserschaden|Glasbruch|Sturm|Diebstahl Fahrrad"},
-    "fr": {"job": "Infirmière|Menuisier|Étudiant|Retraitée", "department": "Comptabilité|Atelier|Accueil|Logistique"},
-    "es": {"fault": "Fuga de agua|Avería eléctrica|Caída|Cristal roto"},
-    "nl": {"job": "Leraar|Timmerman|Student|Verpleger"},
-}
-_MODELS = "Corvane|Mirello|Tundra|Alvik|Norda|Pexa"
+_MODELS = ("Corvane", "Mirello", "Tundra", "Alvik", "Norda", "Pexa")
 
 
 def filled(draft: Draft, kind: str) -> str:
     """A value as filled in; the truth holds the same text, dates too, because a form's values are text."""
     rng, locale = draft.rng, draft.locale
-    choices = _CHOICES.get(locale.language, {}).get(kind)
-    if choices:
-        text = rng.choice(choices.split("|"))
+    answers = locale.words.get("answers", {}).get(kind)
+    if answers:
+        text = str(rng.choice(answers))
     elif kind == "person":
-        text = words.person(rng, locale.language)
+        text = words.person(rng, locale)
     elif kind == "birth":
         text = draft.date(dt.date(1945, 1, 1) + dt.timedelta(days=rng.randrange(60 * 365))).text
     elif kind == "date":
@@ -84,33 +30,33 @@ def filled(draft: Draft, kind: str) -> str:
     elif kind == "address":
         text = ", ".join(words.address(rng, locale))
     elif kind == "code":
-        text = pattern(rng, "99999" if locale.code != "en_GB" else "??9 9??")
+        text = shaped(rng, "99999" if locale.code != "en_GB" else "??9 9??")
     elif kind == "email":
-        text = f"{words.coined(rng, 'en').lower()}@{words.coined(rng, 'en').lower()}.example"
+        text = f"{words.coined(rng, LOCALES['en_GB']).lower()}@{words.coined(rng, LOCALES['en_GB']).lower()}.example"
     elif kind == "phone":
         text = words.phone(rng, locale)
     elif kind == "place":
-        text = rng.choice(words.address(rng, locale)[-1:]) if draft.chance(0.4) else f"{words.coined(rng, locale.language)}"
+        text = rng.choice(words.address(rng, locale)[-1:]) if draft.chance(0.4) else f"{words.coined(rng, locale)}"
     elif kind == "plate":
-        text = pattern(rng, rng.choice(("?? 9999", "??99 ???", "???-999")))
+        text = shaped(rng, rng.choice(("?? 9999", "??99 ???", "???-999")))
     elif kind == "model":
-        text = f"{rng.choice(_MODELS.split('|'))} {pattern(rng, '99')}"
+        text = f"{rng.choice(_MODELS)} {shaped(rng, '99')}"
     elif kind == "count":
-        text = locale.number(rng.randrange(4000, 180000), 0)  # type: ignore[arg-type]
+        text = locale.number(Decimal(rng.randrange(4000, 180000)), 0)
     elif kind == "small":
         text = str(rng.randrange(1, 12))
     elif kind == "clock":
         text = draft.clock()
     elif kind == "room":
-        text = pattern(rng, "?.999")
+        text = shaped(rng, "?.999")
     elif kind == "company":
-        text = words.company(rng, locale, rng.choice(words.SERVICES[locale.language]), capitals=0.1)
+        text = words.company(rng, locale, words.trade(rng, locale, "services"), capitals=0.1)
     elif kind == "account":
-        text = words.iban(rng, locale) or pattern(rng, "9999 9999 9999")
+        text = words.iban(rng, locale) or shaped(rng, "9999 9999 9999")
     elif kind == "site":
-        text = f"www.{words.coined(rng, 'en').lower()}.example"
+        text = f"www.{words.coined(rng, LOCALES['en_GB']).lower()}.example"
     else:
-        text = pattern(rng, rng.choice(("99999", "?-99999", "99-9999", "??9999")))
+        text = shaped(rng, rng.choice(("99999", "?-99999", "99-9999", "??9999")))
     return text
 
 
@@ -118,15 +64,17 @@ class Questions:
     """A form's title and its labels with what was filled in; some fields stay empty, as in life."""
 
     def __init__(self, draft: Draft, empty: float) -> None:
-        title, *fields = draft.rng.choice(_FORMS[draft.locale.language]).split("|")
-        self.title = title
+        form = draft.rng.choice(draft.locale.words["forms"])
+        self.title: str = form["title"]
         self.rows: list[tuple[str, str | None]] = []
-        for entry in fields:
+        for entry in form["questions"]:
             name, kind = entry.split("=")
             self.rows.append((name, None if draft.chance(empty) else filled(draft, kind)))
 
 
-def _start(rng: random.Random, locale: Locale, families: tuple[str, ...], empty: float = 0.07) -> tuple[Draft, Questions]:
+def _start(
+    rng: random.Random, locale: Locale, families: tuple[str, ...], empty: float = 0.07
+) -> tuple[Draft, Questions]:
     width, height = (612, 792) if locale.code == "en_US" else (595, 842)
     draft = new_draft(rng, locale, width, height, families, (10, 10.5, 11))
     return draft, Questions(draft, empty)
@@ -134,11 +82,10 @@ def _start(rng: random.Random, locale: Locale, families: tuple[str, ...], empty:
 
 def _title(draft: Draft, text: str, centred: bool) -> float:
     sheet = draft.sheet
-    trade = draft.rng.choice(words.SERVICES[draft.locale.language])
-    body = words.company(draft.rng, draft.locale, trade, capitals=0)
+    body = words.company(draft.rng, draft.locale, words.trade(draft.rng, draft.locale, "services"), capitals=0)
     x, align = (sheet.width / 2, "center") if centred else (50.0, "left")
     sheet.text(x, 50, body, align=align, size=9, colour="#444444")  # type: ignore[arg-type]
-    sheet.text(x, 76, text, align=align, bold=True, size=17)  # type: ignore[arg-type]
+    sheet.text(x, 76, Span(text, "title"), align=align, bold=True, size=17)  # type: ignore[arg-type]
     return 112.0
 
 
@@ -238,17 +185,12 @@ def columns(rng: random.Random, locale: Locale, count: int) -> Draft:
 def _signature(draft: Draft, y: float) -> None:
     """A foot without any field: the small print of the form."""
     sheet = draft.sheet
-    text = {
-        "en": "Office use only. Please return this form to the front desk.",
-        "de": "Bitte vollständig ausfüllen und im Büro abgeben.",
-        "fr": "Merci de remettre cette fiche à l'accueil.",
-        "es": "Entregue este impreso en la recepción.",
-        "it": "Consegnare il modulo in segreteria.",
-        "nl": "Lever dit formulier in bij de balie.",
-        "pt": "Entregue esta ficha na recepção.",
-        "ko": "작성 후 접수처에 제출해 주십시오.",
-    }[draft.locale.language]
-    sheet.text(50, min(y, sheet.height - 40), text, size=8.5, colour="#444444")
+    sheet.text(50, min(y, sheet.height - 40), draft.label("form_foot"), size=8.5, colour="#444444")
 
 
-LAYOUTS: dict[str, Callable[[random.Random, Locale, int], Draft]] = {"lines": lines, "boxes": boxes, "grid": grid, "columns": columns}
+LAYOUTS: dict[str, Callable[[random.Random, Locale, int], Draft]] = {
+    "lines": lines,
+    "boxes": boxes,
+    "grid": grid,
+    "columns": columns,
+}

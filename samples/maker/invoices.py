@@ -9,10 +9,22 @@ from decimal import Decimal
 
 from maker import words
 from maker.draft import Draft, logo, make_items, new_draft
-from maker.locales import Locale, pattern
+from maker.locales import Locale, shaped
 from maker.sheet import Span
 
-FIELDS = ("issuer", "customer", "invoice_number", "date", "due_date", "currency", "amount_untaxed", "tax", "amount", "iban", "vat")
+FIELDS = (
+    "issuer",
+    "customer",
+    "invoice_number",
+    "date",
+    "due_date",
+    "currency",
+    "amount_untaxed",
+    "tax",
+    "amount",
+    "iban",
+    "vat",
+)
 ITEM_FIELDS = ("description", "quantity", "unit_price", "amount")
 COLOURS = ("#1f4e79", "#7a1f3d", "#2e6b3a", "#444444", "#8a4b08", "#3b2f6b")
 
@@ -22,24 +34,28 @@ class Bill:
 
     def __init__(self, draft: Draft, count: int) -> None:
         rng, locale = draft.rng, draft.locale
-        trade = rng.choice(words.SERVICES[locale.language])
+        trade = words.trade(rng, locale, "services")
         self.items = make_items(draft, trade, min(count, len(trade.goods)))
         while len(self.items) < count:
-            self.items += make_items(draft, rng.choice(words.SERVICES[locale.language]), count - len(self.items))
+            self.items += make_items(draft, words.trade(rng, locale, "services"), count - len(self.items))
         self.issuer = words.company(rng, locale, trade, capitals=0.15)
         self.issuer_address = words.address(rng, locale)
-        buyer = rng.choice(words.SHOPS[locale.language])
-        self.customer = words.company(rng, locale, buyer, capitals=0.1) if draft.chance(0.7) else words.person(rng, locale.language)
+        buyer = words.trade(rng, locale, "shops")
+        self.customer = (
+            words.company(rng, locale, buyer, capitals=0.1) if draft.chance(0.7) else words.person(rng, locale)
+        )
         self.customer_address = words.address(rng, locale)
-        shape = rng.choice(("INV-99999", "2099-9999", "999999", "RE9999999", "?-99999", "99/9999", "F20999999", "?99-999999"))
-        self.number = pattern(rng, shape)
+        shape = rng.choice(
+            ("INV-99999", "2099-9999", "999999", "RE9999999", "?-99999", "99/9999", "F20999999", "?99-999999")
+        )
+        self.number = shaped(rng, shape)
         self.day = draft.day()
         self.due = self.day + dt.timedelta(days=rng.choice((7, 10, 14, 21, 30, 45, 60)))
         self.rate = Decimal(rng.choice(locale.tax_rates))
         self.net = sum((item.amount for item in self.items), Decimal(0))
         self.tax = draft.cents(self.net * self.rate / 100)
         self.amount = self.net + self.tax
-        self.vat = pattern(rng, locale.tax_id_pattern)
+        self.vat = shaped(rng, locale.tax_id_shape)
         self.iban = words.iban(rng, locale) if draft.chance(0.8) else None
         self.phone = words.phone(rng, locale)
 
@@ -71,9 +87,11 @@ def _particulars(draft: Draft, bill: Bill, page: Page) -> list[tuple[str, Span]]
     if page.with_due:
         rows.append((draft.label("due_date"), draft.date(bill.due, "due_date")))
     if draft.chance(0.4):
-        rows.insert(draft.rng.randrange(len(rows) + 1), (draft.label("customer_number"), Span(pattern(draft.rng, "99999"))))
+        rows.insert(
+            draft.rng.randrange(len(rows) + 1), (draft.label("customer_number"), Span(shaped(draft.rng, "99999")))
+        )
     if draft.chance(0.3):
-        rows.append((draft.label("order_number"), Span(pattern(draft.rng, "PO-9999"))))
+        rows.append((draft.label("order_number"), Span(shaped(draft.rng, "PO-9999"))))
     return rows
 
 
@@ -95,7 +113,9 @@ def _table(draft: Draft, bill: Bill, page: Page, y: float, style: str, bottom: f
     line = size * rng.choice((1.7, 1.9, 2.2))
     page_top = 60.0
 
-    def place(column: int, baseline: float, spans: list[Span | str], bold: bool = False, colour: str = "#000000") -> None:
+    def place(
+        column: int, baseline: float, spans: list[Span | str], bold: bool = False, colour: str = "#000000"
+    ) -> None:
         if order[column] == "description":
             sheet.text(edges[column] + 5, baseline, *spans, bold=bold, colour=colour)
         else:
@@ -121,7 +141,13 @@ def _table(draft: Draft, bill: Bill, page: Page, y: float, style: str, bottom: f
         if numbered:
             sheet.text(left + 4, top + line * 0.68, "#", bold=True, colour=ink)
         for column, text in enumerate(heads):
-            place(column, top + line * 0.68, [text + (unit if order[column] in ("unit_price", "amount") else "")], bold=True, colour=ink)
+            place(
+                column,
+                top + line * 0.68,
+                [text + (unit if order[column] in ("unit_price", "amount") else "")],
+                bold=True,
+                colour=ink,
+            )
         return top + line
 
     if unit:
@@ -164,7 +190,9 @@ def _sums(draft: Draft, bill: Bill, page: Page, y: float, style: str) -> float:
     step = size * 1.7
     rate = f"{locale.quantity(bill.rate)}%"
     signed = draft.chance(0.5)
-    tax_text = draft.rng.choice((f"{locale.tax_name} {rate}", f"{locale.tax_name} ({rate})", f"{rate} {locale.tax_name}", locale.tax_name))
+    tax_text = draft.rng.choice(
+        (f"{locale.tax_name} {rate}", f"{locale.tax_name} ({rate})", f"{rate} {locale.tax_name}", locale.tax_name)
+    )
     top = y
     y += step
     for text, value, path in ((draft.label("amount_untaxed"), bill.net, "amount_untaxed"), (tax_text, bill.tax, "tax")):
@@ -178,7 +206,14 @@ def _sums(draft: Draft, bill: Bill, page: Page, y: float, style: str) -> float:
     else:
         sheet.rule(x, y - step * 0.72, right, colour=page.colour)
     sheet.text(x + 5, y + 1, draft.label("gross") + page.colon, bold=True, size=big)
-    sheet.text(right - 5, y + 1, *draft.money(bill.amount, "amount", sign=signed or draft.chance(0.7)), align="right", bold=True, size=big)
+    sheet.text(
+        right - 5,
+        y + 1,
+        *draft.money(bill.amount, "amount", sign=signed or draft.chance(0.7)),
+        align="right",
+        bold=True,
+        size=big,
+    )
     return y + step * 1.4
 
 
@@ -204,16 +239,27 @@ def _foot(draft: Draft, bill: Bill, page: Page, vat_here: bool) -> None:
     size = sheet.size * 0.82
     y = sheet.height - 52
     sheet.rule(page.left, y - 12, page.right, width=0.4, colour="#888888")
-    columns: list[list[list[Span | str]]] = [[[bill.issuer], *[[line] for line in bill.issuer_address]]]
+    columns: list[list[list[Span | str]]] = [[[line] for line in (bill.issuer, *bill.issuer_address)]]
     columns.append([[f"{draft.label('phone')}: {bill.phone}"]])
     if vat_here:
         columns[1].append([f"{draft.locale.tax_id}: ", Span(bill.vat, "vat")])
     if bill.iban and "iban" not in sheet.values:
         spaced = " ".join(bill.iban[i : i + 4] for i in range(0, len(bill.iban), 4))
-        columns.append([[f"{draft.label('bank')}: {words.coined(draft.rng, draft.locale.language)}bank"], [f"{draft.label('iban')} ", Span(spaced, "iban", bill.iban)]])
+        columns.append(
+            [
+                [f"{draft.label('bank')}: {words.coined(draft.rng, draft.locale)}bank"],
+                [f"{draft.label('iban')} ", Span(spaced, "iban", bill.iban)],
+            ]
+        )
     for number, lines in enumerate(columns):
         for row, spans in enumerate(lines):
-            sheet.text(page.left + number * (page.right - page.left) * 0.34, y + row * size * 1.3, *spans, size=size, colour="#333333")
+            sheet.text(
+                page.left + number * (page.right - page.left) * 0.34,
+                y + row * size * 1.3,
+                *spans,
+                size=size,
+                colour="#333333",
+            )
 
 
 def _number_pages(draft: Draft, page: Page) -> None:
@@ -296,7 +342,14 @@ def band(rng: random.Random, locale: Locale, count: int) -> Draft:
     draft, bill, page = _start(rng, locale, count, ("sans", "wide", "vera_narrow"))
     sheet = draft.sheet
     sheet.area(0, 0, sheet.width, 84, fill=page.colour)
-    sheet.text(page.left, 52, Span(bill.issuer, "issuer"), bold=True, size=min(17, 17 * 260 / max(1, len(bill.issuer) * 9)), colour="#ffffff")
+    sheet.text(
+        page.left,
+        52,
+        Span(bill.issuer, "issuer"),
+        bold=True,
+        size=min(17, 17 * 260 / max(1, len(bill.issuer) * 9)),
+        colour="#ffffff",
+    )
     sheet.text(page.right, 52, draft.label("invoice"), align="right", size=20, colour="#ffffff")
     sheet.text(page.left, 72, ", ".join(bill.issuer_address), size=8.5, colour="#ffffff")
     rows = _particulars(draft, bill, page)[:4]
@@ -316,7 +369,14 @@ def band(rng: random.Random, locale: Locale, count: int) -> Draft:
     y = _table(draft, bill, page, y, "banded", sheet.height - 80)
     _sums(draft, bill, page, _room(draft, page, y, 110), "plain")
     if draft.chance(0.5):
-        sheet.text(sheet.width / 2, sheet.height - 40, draft.label("thanks").split("|")[0], align="center", size=9, colour="#666666")
+        sheet.text(
+            sheet.width / 2,
+            sheet.height - 40,
+            draft.label("thanks"),
+            align="center",
+            size=9,
+            colour="#666666",
+        )
     _number_pages(draft, page)
     return draft
 
@@ -374,7 +434,14 @@ def statement(rng: random.Random, locale: Locale, count: int) -> Draft:
         right_y += sheet.size * 1.7
     sheet.rule(x + 10, right_y - 6, page.right - 10, colour=page.colour)
     sheet.text(x + 10, right_y + 14, draft.label("gross") + page.colon, bold=True)
-    sheet.text(page.right - 10, right_y + 14, *draft.money(bill.amount, "amount", sign=True), align="right", bold=True, size=sheet.size * 1.3)
+    sheet.text(
+        page.right - 10,
+        right_y + 14,
+        *draft.money(bill.amount, "amount", sign=True),
+        align="right",
+        bold=True,
+        size=sheet.size * 1.3,
+    )
     y = max(y, 112 + height) + 26
     y = _table(draft, bill, page, y, "lined", sheet.height - 80)
     y = _sums(draft, bill, page, _room(draft, page, y, 110), "plain")

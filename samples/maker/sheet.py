@@ -149,8 +149,13 @@ class Sheet:
         size: float | None = None,
         colour: str = "#000000",
         face: Face | None = None,
+        goes_on: bool = False,
     ) -> float:
-        """Draw spans side by side on the baseline ``y``, aligned at ``x``; their width in points comes back."""
+        """Draw spans side by side on the baseline ``y``, aligned at ``x``; their width in points comes back.
+
+        ``goes_on`` says that a field's text is another piece of it; without, a field that is printed once more
+        keeps the pieces of its first place.
+        """
         face = face or (self.family.bold if bold else self.family.plain)
         size = size or self.size
         parts = [Span(span) if isinstance(span, str) else span for span in spans]
@@ -159,7 +164,7 @@ class Sheet:
         for part, width in zip(parts, widths, strict=True):
             if part.text.strip():
                 self.texts.append(Placed(self.page, left, y, part.text, face, size, colour))
-                if part.path:
+                if part.path and (goes_on or part.path not in self.pieces):
                     self._mark(part, left, y, face, size)
             left += width
         return sum(widths)
@@ -188,28 +193,47 @@ class Sheet:
         bold: bool = False,
         size: float | None = None,
         colour: str = "#000000",
+        goes_on: bool = False,
     ) -> float:
         """Draw wrapped text whose first baseline is ``y``; the baseline after the last line comes back."""
         size = size or self.size
         face = self.family.bold if bold else self.family.plain
         for line in wrapped(text, face, size, width):
             span = Span(line, path, text if value is None else value) if path else Span(line)
-            self.text(x, y, span, align=align, bold=bold, size=size, colour=colour)
+            self.text(x, y, span, align=align, bold=bold, size=size, colour=colour, goes_on=goes_on)
+            goes_on = True
             y += size * leading
         return y
 
     def rule(
-        self, x0: float, y: float, x1: float, *, width: float = 0.6, colour: str = "#000000", dash: tuple[float, ...] = ()
+        self,
+        x0: float,
+        y: float,
+        x1: float,
+        *,
+        width: float = 0.6,
+        colour: str = "#000000",
+        dash: tuple[float, ...] = (),
     ) -> None:
         """A horizontal line."""
         self.lines.append(Line(self.page, x0, y, x1, y, width, colour, dash))
 
-    def stroke(self, x0: float, y0: float, x1: float, y1: float, *, width: float = 0.6, colour: str = "#000000") -> None:
+    def stroke(
+        self, x0: float, y0: float, x1: float, y1: float, *, width: float = 0.6, colour: str = "#000000"
+    ) -> None:
         """Any line."""
         self.lines.append(Line(self.page, x0, y0, x1, y1, width, colour))
 
     def area(
-        self, x0: float, y0: float, x1: float, y1: float, *, fill: str | None = None, edge: str | None = None, radius: float = 0
+        self,
+        x0: float,
+        y0: float,
+        x1: float,
+        y1: float,
+        *,
+        fill: str | None = None,
+        edge: str | None = None,
+        radius: float = 0,
     ) -> None:
         """A rectangle, behind every text and line of its page."""
         self.areas.append(Area(self.page, x0, y0, x1, y1, fill, edge, radius))
@@ -223,7 +247,7 @@ class Sheet:
         self.height = bottom
 
     def pdf(self, images: dict[int, bytes] | None = None) -> bytes:
-        """The sheet as a PDF; pages named in ``images`` are given as that picture (JPEG or PNG bytes) without any text."""
+        """The sheet as a PDF; a page in ``images`` is given as that picture (JPEG or PNG bytes), without any text."""
         out = io.BytesIO()
         pdf = canvas.Canvas(out, pagesize=(self.width, self.height), invariant=1, pageCompression=1)
         for page in range(1, self.page + 1):

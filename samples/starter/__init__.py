@@ -1,0 +1,1 @@
+"""A few sample documents with their truth; ``docflow.samples`` writes them."""

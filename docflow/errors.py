@@ -118,7 +118,10 @@ class DecoderDied(DocumentError):
     """The decoding process crashed, hung or ran out of memory on this document."""
 
     retryable = True
-    hint = "The file is probably damaged or hostile. If you trust it, raise limits.decode_seconds or limits.decode_memory_mb."
+    hint = (
+        "The file is probably damaged or hostile. If you trust it, "
+        "raise limits.decode_seconds or limits.decode_memory_mb."
+    )
 
 
 class SourceUnreadable(DocumentError):

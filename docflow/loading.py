@@ -61,7 +61,7 @@ def _from_spec(spec: str | Program | type[BaseModel] | None) -> Program:
             hint = f"Did you mean {close[0]!r}? " if close else ""
             raise ProgramError(
                 f"there is no program {spec!r}",
-                hint=f"{hint}Built in are {', '.join(names())}; your own is path/to/file.py:name or package.module:name.",
+                hint=f"{hint}Built in are {', '.join(names())}; yours is path/to/file.py:name or package.module:name.",
             )
         spec = f"{BUILT_IN}.{spec}:{spec}"
     found = _attribute(spec)

@@ -77,12 +77,11 @@ def model_of(schema: dict[str, Any], name: str) -> type[BaseModel]:
         raise SchemaError(
             "the schema names no fields", hint='Give it "type": "object" and "properties" with at least one field.'
         )
-    model = _object(root, schema, _class_name(name), 0)
-    return model
+    return _object(root, schema, _class_name(name), 0)
 
 
 def violations(schema: dict[str, Any], record: BaseModel) -> list[tuple[tuple[str | int, ...], str]]:
-    """Where a record breaks its schema's rules, as (path, message). Nulls of keys that are not required count as left out."""
+    """Where a record breaks its schema's rules, as (path, message). Nulls count as left out."""
     import jsonschema
     from referencing import Registry
 
@@ -105,7 +104,7 @@ def _plain(value: Any) -> Any:
 
 
 def _resolve(node: dict[str, Any], root: dict[str, Any], depth: int) -> dict[str, Any]:
-    """A node with its local reference followed, and the null option of an ``anyOf`` taken out (kept as ``nullable``)."""
+    """A node with its reference followed and the null option of an ``anyOf`` taken out (kept as ``nullable``)."""
     if depth > MAX_DEPTH:
         raise SchemaError(f"the schema is nested more than {MAX_DEPTH} levels deep, or contains itself")
     if "$ref" in node:
@@ -208,9 +207,9 @@ def _annotation(node: dict[str, Any], root: dict[str, Any], name: str, depth: in
         return _object(node, root, name, depth)
     if type_name == "array":
         items = node.get("items")
-        return list[
-            _annotation(_resolve(items if isinstance(items, dict) else {}, root, depth), root, f"{name}Item", depth + 1)
-        ]  # type: ignore[misc]
+        item = _resolve(items if isinstance(items, dict) else {}, root, depth)
+        made: Any = _annotation(item, root, f"{name}Item", depth + 1)
+        return list[made]
     if type_name == "string" and node.get("format") in ("date", "date-time"):
         return Date
     if type_name not in _TYPE_OF_JSON:

@@ -87,7 +87,7 @@ _deferred: ContextVar[bool] = ContextVar("docflow_pixels_deferred", default=Fals
 
 @contextmanager
 def deferred_pixels() -> Iterator[None]:
-    """While this lasts, ``Page.save`` writes nothing: whoever runs the program fetches the pixels only if it needs them.
+    """While this lasts, ``Page.save`` writes nothing: the pixels are made when an engine asks for them.
 
     SGLang's interpreter encodes every image that a program mentions, at once and as PNG; most engines want other bytes,
     and some none at all. A context variable, because the interpreter's own threads inherit it.

@@ -46,7 +46,10 @@ _TABLE = {
 
 
 def create(spec: str | EngineSpec) -> Engine:
-    """Make the engine that a spec names. Raises ConfigError for a bad spec, EngineUnavailable when a package is missing."""
+    """Make the engine that a spec names.
+
+    Raises ConfigError for a bad spec, EngineUnavailable when a package is missing.
+    """
     if isinstance(spec, str):
         spec = EngineSpec.parse(spec)
     entry = _TABLE[spec.name]

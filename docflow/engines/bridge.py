@@ -1,4 +1,4 @@
-"""The one SGLang backend: it turns the interpreter's state into Requests, and Answers into what the interpreter expects.
+"""The one SGLang backend: it turns the interpreter's state into Requests, and Answers into what that expects.
 
 It stands in for the front end's own backends because those allow one image a request, have no time-outs, and turn a
 server's error into a KeyError on the variable that was never filled.
@@ -129,7 +129,7 @@ class Bridge(BaseBackend):  # type: ignore[misc]
             raise self._failure
 
     def end_forks(self) -> None:
-        """Stop the threads of the forks: the interpreter leaves them waiting, and a process that exits would wait for them."""
+        """Stop the threads of the forks: the interpreter leaves them waiting, and a process could not exit."""
         while self._forks:
             self._forks.pop().end()
 

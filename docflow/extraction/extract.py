@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -36,7 +37,7 @@ _TYPED = {Kind.DATE, Kind.MONEY, Kind.QUANTITY}
 def extract_document(
     document: Document, program: Program, engine: Engine, settings: ExtractionSettings | None = None
 ) -> Result[Any]:
-    """One document through one program. Whatever goes wrong with it is in the Result, whose status is then ``failed``."""
+    """One document through one program. What goes wrong with it is in the Result, whose status is then ``failed``."""
     settings = settings or ExtractionSettings()
     started = time.perf_counter()
     blank: Result[Any] = Result(
@@ -117,22 +118,20 @@ def _majority(names: Iterable[str]) -> str:
     return max(votes, key=votes.count)  # the first of equals
 
 
-class _reading_ahead:  # noqa: N801 (used as a with statement's verb)
+@contextmanager
+def _reading_ahead(pages: Sequence[Page]) -> Iterator[None]:
     """Reads pages in the background while an engine is asked; what goes wrong shows where the words are used."""
-
-    def __init__(self, pages: Sequence[Page]) -> None:
-        self._pages = [page for page in pages if not page.text_layer]
-        self._pool: ThreadPoolExecutor | None = None
-
-    def __enter__(self) -> None:
-        if self._pages:
-            self._pool = ThreadPoolExecutor(min(READ_AHEAD, len(self._pages)), thread_name_prefix="read-ahead")
-            for page in self._pages:
-                self._pool.submit(lambda page=page: page.words)
-
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=False, cancel_futures=True)
+    unread = [page for page in pages if not page.text_layer]
+    if not unread:
+        yield
+        return
+    pool = ThreadPoolExecutor(min(READ_AHEAD, len(unread)), thread_name_prefix="read-ahead")
+    try:
+        for page in unread:
+            pool.submit(getattr, page, "words")
+        yield
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 @dataclass(slots=True)
@@ -307,7 +306,8 @@ def _record_answer(talk: Conversation, program: Program) -> Answer:
 
 def _repair_text(failing: Sequence[tuple[Leaf, str]]) -> str:
     lines = [
-        "These values were not accepted. Look again: give each exactly as it is printed, or null if the page does not say."
+        "These values were not accepted. Look again: give each exactly as it is printed, "
+        "or null if the page does not say."
     ]
     for leaf, message in failing[:50]:
         lines.append(f"- {leaf.path}: {json.dumps(str(leaf.printed)[:200], ensure_ascii=False)}: {message[:300]}")

@@ -168,8 +168,8 @@ class Grounder:
     def find(self, raw: str, *, same: Callable[[str], bool] | None = None, last: bool = False) -> Place:
         """Look a printed value up.
 
-        ``same`` tells for typed values (dates, amounts) whether another text means the same; such values are never found by
-        likeness. ``last`` takes the last of several places in place of the first (totals stand at the end).
+        ``same`` tells for typed values (dates, amounts) whether another text means the same; such values are
+        never found by likeness. ``last`` takes the last of several places in place of the first (totals stand at the end).
         """
         for how, search in (("exact", PageText.find_exact), ("normalised", PageText.find_squashed)):
             if how == "normalised" and same is not None:

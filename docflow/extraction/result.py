@@ -74,8 +74,8 @@ class Result(Generic[R]):
     """One document through one program.
 
     ``data`` holds the typed Python values by field name whenever the engine answered (also when the record is
-    invalid); ``record`` is the validated model and None unless ``status`` is ``valid``. ``answer`` is the engine's last text
-    unless the record is valid. ``seconds`` is wall time.
+    invalid); ``record`` is the validated model and None unless ``status`` is ``valid``. ``answer`` is the engine's
+    last text unless the record is valid. ``seconds`` is wall time.
     """
 
     document_id: str

@@ -63,9 +63,9 @@ def days_of(context: Context, labels: Mapping[int, list[Label]]) -> list[Day]:
 
 
 def _may_name_a_date(name: str) -> bool:
-    """Concepts of dates, the own names of fields, and what else stands before dates (periods, print marks)."""
+    """Concepts of dates, the own names of fields, and periods."""
     kind = lexicon().kinds.get(name)
-    return kind is None or kind is Kind.DATE or name in ("period", "time", "invoice_number", "signature")
+    return kind is None or kind is Kind.DATE or name == "period"
 
 
 def candidates(days: list[Day], names: Iterable[str], *, plain: bool) -> list[DayCandidate]:

@@ -10,6 +10,7 @@ from docflow.engines.base import Piece
 from docflow.engines.embedded.context import Context, PrintedLine
 from docflow.engines.embedded.labels import Label
 from docflow.engines.embedded.lines import HeadLine, LineReader, without_number
+from docflow.fields.text import fold
 
 _HEAD_LINES = 14
 """How far down a letterhead may reach, in lines."""
@@ -80,6 +81,7 @@ class Head:
                 score -= 0.5
             score += 1.6 if cell.suffix else 0.0
             score += 0.5 if cell.trade else 0.0
+            score += 0.8 if cell.numbered else 0.0
             if cell.address >= 0.7 and not cell.suffix:
                 score -= 1.2 if cell.address >= 1.0 else 0.7
             digits = sum(char.isdigit() for char in cell.text)
@@ -93,6 +95,8 @@ class Head:
                 score += 0.4
             if self._is_customer(cell):
                 score -= 1.5
+            if cell.text.startswith(("(", "[")):
+                score -= 0.6
             if sum(char.isalpha() for char in cell.text) < 5:
                 score -= 0.4
             found.append(self._name(cells, place, score))
@@ -102,15 +106,15 @@ class Head:
         """The name at a cell, with the lines above or below that it goes over."""
         first = last = place
         starts = self.reader.suffix_starts
-        while last + 1 < len(cells) and last - first < 2 and _goes_on(cells[last], cells[last + 1], starts):
+        while last + 1 < len(cells) and last - first < 3 and _goes_on(cells[last], cells[last + 1], starts):
             last += 1
-        while first > 0 and last - first < 2 and _goes_on(cells[first - 1], cells[first], starts):
+        while first > 0 and last - first < 3 and _goes_on(cells[first - 1], cells[first], starts):
             first -= 1
         taken = cells[first : last + 1]
         if len(taken) > 1 and any(cell.suffix for cell in taken) and not cells[place].suffix:
             score += 1.4
         text = " ".join(cell.text.strip() for cell in taken)
-        clean = without_number(text).strip(" .,*-:;_|")
+        clean = self._without_place(without_number(text).strip(" .,*-:;_|"), cells[last + 1 : last + 5])
         if clean and text.strip().startswith(clean) and text.strip()[len(clean) : len(clean) + 1] == ".":
             clean += "."
         pieces = []
@@ -124,6 +128,14 @@ class Head:
             pieces.append(cell.line.piece(start, start + min(length, left)))
             left -= length + 1
         return Found(clean or text, tuple(pieces), score, tuple(cell.line.number for cell in taken))
+
+    def _without_place(self, name: str, below: list[HeadLine]) -> str:
+        """The name up to its suffix, where only the place of the branch follows, which the address says again."""
+        end = self.reader.suffix_end(name)
+        rest = fold(name[end:]).strip(" -,.@")
+        if end and rest and any(rest in fold(cell.text) for cell in below if cell.address > 0):
+            return name[:end]
+        return name
 
     def _body_start(self) -> int:
         """The number of the first cell behind the letterhead: a title, a labelled line after some lines."""
@@ -206,7 +218,7 @@ class Head:
         return taken, place
 
     def _address(self, taken: list[HeadLine], place: int) -> Found:
-        score = 0.4 * sum(min(1.5, cell.address) for cell in taken) - 0.06 * place
+        score = 0.5 * min(3.0, sum(min(1.5, cell.address) for cell in taken)) - 0.12 * place
         if any(cell.postcode for cell in taken):
             score += 1.0
         parts, pieces = [], []
@@ -237,12 +249,14 @@ def _goes_on(first: HeadLine, second: HeadLine, starts: frozenset[str]) -> bool:
     """Whether a name goes on in the next line: a bracket is open, or the next line is no name of its own."""
     if second.address >= 1.0 or second.contact or second.registration or second.title or second.labelled or first.title:
         return False
-    if second.line.number - first.line.number > 1 or first.suffix:
+    if second.line.number - first.line.number > 1:
+        return False
+    if first.text.count("(") > first.text.count(")") and second.text.count(")") > second.text.count("("):
+        return True
+    if first.suffix and not (second.line is first.line and _only_suffix(second, starts)):
         return False
     if first.registration or first.contact or first.labelled or first.noise:
         return False
-    if first.text.count("(") > first.text.count(")"):
-        return True
     if first.address >= 1.0:
         return False
     if first.text.rstrip().endswith(("&", "-", " and", " AND", "+")):

@@ -181,7 +181,7 @@ class Phrases:
         if word in self._vocabulary:
             return
         self._vocabulary.add(word)
-        self._plain.setdefault(_plain(word), set()).add(word)
+        self._plain.setdefault(look_of(word), set()).add(word)
         if len(word) >= 5:
             for shorter in _shortened(word):
                 self._shortened.setdefault(shorter, set()).add(word)
@@ -200,7 +200,7 @@ class Phrases:
             return ((word, 1.0),)
         if word.isdigit():
             return ()
-        plain = self._plain.get(_plain(word))
+        plain = self._plain.get(look_of(word))
         if plain:
             return ((one, 0.95) for one in sorted(plain))
         if len(word) < 5:
@@ -258,7 +258,7 @@ class Phrases:
         return best
 
 
-def _plain(word: str) -> str:
+def look_of(word: str) -> str:
     """What stays of a word when letters that OCR mixes up are taken for the same."""
     return word.translate(_LOOKALIKE).translate(_ALIKE_LETTERS)
 

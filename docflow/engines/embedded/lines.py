@@ -53,6 +53,8 @@ class HeadLine:
     """Ends like a company's name."""
     trade: bool
     title: bool
+    numbered: bool
+    """Ends with a registration number in brackets, as companies' names do."""
     labelled: bool
     """Begins with a label of something else (date, table, cashier ...)."""
     noise: bool
@@ -72,6 +74,12 @@ class LineReader:
     def suffix_starts(self) -> frozenset[str]:
         """The words that company suffixes begin with."""
         return self._words.suffix_starts
+
+    def suffix_end(self, name: str) -> int:
+        """Where the first company suffix of a name ends; 0 where there is none."""
+        pattern = self._context.locale.pattern("company")
+        match = pattern.search(fold(name)) if pattern is not None else None
+        return match.end() if match else 0
 
     def cell(self, line: PrintedLine, number: int) -> HeadLine:
         """What one cell of a line is."""
@@ -119,6 +127,11 @@ class LineReader:
             address += 0.4 if text.count(",") and letters >= 4 else 0.0
             if labelled:
                 address = 0.0
+        numbered = (
+            letters >= 4 and not registration and not text.startswith("(") and bool(_BRACKETED_NUMBER.search(text))
+        )
+        if numbered:
+            address = 0.0
         suffix = bool(words.suffix and words.suffix.search(_BRACKETED_NUMBER.sub("", text).lower().strip(" .,")))
         plain = tuple(token.text for token in tokens(text))
         title = (
@@ -135,7 +148,7 @@ class LineReader:
         )
         return HeadLine(
             line, start, end, text, address, postcode, only_region, registration, contact, suffix, trade, title,
-            labelled or dated, noise,
+            numbered, labelled or dated, noise,
         )  # fmt: skip
 
 

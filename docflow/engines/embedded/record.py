@@ -165,7 +165,7 @@ class Reader:
     def _addresses(self, question: Question) -> list[Option]:
         options = [_found(one, 0.5) for one in address_under(self._context, question, self._labels, self._head.reader)]
         if not question.about or question.about in _ISSUERS:
-            options += [_found(one, 0.6) for one in self._head.addresses]
+            options += [_found(one, 0.2) for one in self._head.addresses]
         return _best_first(options)
 
     def _currencies(self, question: Question) -> list[Option]:

@@ -1,15 +1,223 @@
-"""The public Python API: extract, iterate over records, open a dataset."""
+"""The public Python API: extract, iterate over records, open a dataset.
+
+Everything works in plain scripts, in threads, inside a running event loop, and inside someone's own Prefect flows: the
+work happens in threads and subprocesses of its own.
+"""
 
 from __future__ import annotations
 
-from docflow.runs import OnProgress, OnResult, Run, RunOptions
+import asyncio
+import os
+import queue
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
+
+from docflow.runs.model import PREFECT_FROM, OnProgress, OnResult, Run, Runner, RunOptions
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from pydantic import BaseModel
+
+    from docflow.engines.base import Engine
+    from docflow.extraction.result import Result
+    from docflow.program import Program
+    from docflow.runs.execution import Execution
+    from docflow.settings import Settings
+    from docflow.storage import Dataset
+
+    R = TypeVar("R", bound=BaseModel)
+    Source = str | os.PathLike[str] | bytes | IO[bytes] | Image
+    Sources = Source | Sequence[Source]
 
 
 def run(options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None) -> Run:
-    """Run over the sources with the runner that the options ask for; the command line's and the Python API's one entry.
+    """Run over the sources with the runner that the options ask for: what the command line and ``extract`` share.
 
     Raises what ``docflow.runs.execute`` raises.
     """
-    from docflow.runs import execute
+    from docflow.runs.execution import Execution
 
-    return execute(options, progress, on_result)
+    with Execution(options, progress, on_result) as execution:
+        if _runs_in_prefect(execution):
+            from docflow.flows.extract import run_as_flow
+
+            return run_as_flow(execution)
+        return execution.run_direct()
+
+
+def _runs_in_prefect(execution: Execution) -> bool:
+    runner = execution.options.runner or execution.options.settings.runner
+    if runner != "auto":
+        return runner == "prefect"
+    if execution.options.out is None:  # nothing to retry or to schedule: the rows go straight to the caller
+        return False
+    return bool(os.environ.get("PREFECT_API_URL")) or execution.more_than(PREFECT_FROM)
+
+
+def extract(
+    source: Sources,
+    *,
+    program: str | Program | type[BaseModel] | None = None,
+    schema: str | None = None,
+    name: str | None = None,
+    engine: str | Engine | None = None,
+    out: str | os.PathLike[str] | None = None,
+    concurrency: int | None = None,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    runner: Runner | None = None,
+    settings: Settings | None = None,
+    progress: OnProgress | None = None,
+) -> Run:
+    """Extract a record from each document of ``source``, and give the run's summary.
+
+    ``source`` is a path, a folder, a glob, bytes, an open binary file, a PIL image, or a list of these. ``program`` is
+    a name such as ``"receipt"``, a Program, or a Pydantic model; ``schema`` a JSON Schema file in its place; without
+    either, docflow finds out what kind of document each one is. With ``out`` rows are added to the dataset there, and
+    what is done already is skipped; without it the results are in ``Run.results``, all in memory.
+
+    Raises UsageError, NothingToDo, EngineError or StorageError for what stops the run as a whole, and
+    KeyboardInterrupt, once what is done is written, when it was interrupted. A document that fails is a result.
+    """
+    options = _options(source, program, schema, name, engine, out, concurrency, limit, retry_failed, runner, settings)
+    results: list[Result[Any]] = []
+    done = run(options, progress, results.append if out is None else None)
+    if done.stopped:
+        raise KeyboardInterrupt
+    done.results = results
+    return done
+
+
+@overload
+def iter_records(source: Sources, *, program: type[R], **how: Any) -> Iterator[Result[R]]: ...
+@overload
+def iter_records(source: Sources, *, program: str | Program | None = None, **how: Any) -> Iterator[Result[Any]]: ...
+def iter_records(
+    source: Sources, *, program: str | Program | type[BaseModel] | None = None, **how: Any
+) -> Iterator[Result[Any]]:
+    """Extract a record from each document of ``source``, and give each result as soon as it is there.
+
+    Takes what ``extract`` takes, except ``progress`` and ``runner``. With ``out`` rows are written too, and what is
+    done already is not given again. Documents wait for the caller: memory stays flat. Ending the iteration ends the run.
+
+    Raises what ``extract`` raises.
+    """
+    stream = _Stream(_options(source, program, runner="direct", **how))
+    try:
+        yield from stream
+    finally:
+        stream.close()
+
+
+@overload
+def aiter_records(source: Sources, *, program: type[R], **how: Any) -> AsyncIterator[Result[R]]: ...
+@overload
+def aiter_records(
+    source: Sources, *, program: str | Program | None = None, **how: Any
+) -> AsyncIterator[Result[Any]]: ...
+async def aiter_records(
+    source: Sources, *, program: str | Program | type[BaseModel] | None = None, **how: Any
+) -> AsyncIterator[Result[Any]]:
+    """``iter_records`` for ``async for``: the event loop goes on meanwhile."""
+    stream = _Stream(_options(source, program, runner="direct", **how))
+    try:
+        while (result := await asyncio.to_thread(stream.next)) is not None:
+            yield result
+    finally:
+        # In a thread and not awaited: this also runs when the loop is closing.
+        threading.Thread(target=stream.close, daemon=True).start()
+
+
+def open(out: str | os.PathLike[str]) -> Dataset:  # noqa: A001 (read as docflow.open)
+    """The dataset that runs wrote to ``out``. Raises StorageError when there is none."""
+    from docflow.storage import Dataset
+
+    return Dataset(Path(out))
+
+
+def _options(
+    source: Any,
+    program: str | Program | type[BaseModel] | None = None,
+    schema: str | None = None,
+    name: str | None = None,
+    engine: str | Engine | None = None,
+    out: str | os.PathLike[str] | None = None,
+    concurrency: int | None = None,
+    limit: int | None = None,
+    retry_failed: bool = False,
+    runner: Runner | None = None,
+    settings: Settings | None = None,
+) -> RunOptions:
+    from docflow.settings import load_settings
+
+    sources = tuple(source) if isinstance(source, (list, tuple, set, frozenset, Iterator)) else (source,)
+    return RunOptions(
+        sources=sources,
+        program="auto" if program is None and schema is None else program,
+        schema=schema,
+        name=name,
+        out=None if out is None else Path(out),
+        engine=engine,
+        concurrency=concurrency,
+        limit=limit,
+        retry_failed=retry_failed,
+        runner=runner,
+        settings=settings or load_settings(),
+    )
+
+
+class _Stream:
+    """A run in a thread of its own, whose results wait for whoever takes them."""
+
+    def __init__(self, options: RunOptions) -> None:
+        self._results: queue.Queue[Result[Any] | None] = queue.Queue(maxsize=8)
+        self._options = options
+        self._closed = threading.Event()
+        self._execution: Execution | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, name="docflow-run", daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[Result[Any]]:
+        while (result := self.next()) is not None:
+            yield result
+
+    def next(self) -> Result[Any] | None:
+        """The next result; None after the last. Raises what ended the run early."""
+        while not self._closed.is_set():
+            try:
+                result = self._results.get(timeout=1)
+            except queue.Empty:
+                continue
+            if result is None and self._error is not None:
+                raise self._error
+            return result
+        return None
+
+    def close(self) -> None:
+        """End the run, and wait until what it uses is given back."""
+        self._closed.set()
+        if self._execution is not None:
+            self._execution.stop()
+        self._thread.join()
+
+    def _run(self) -> None:
+        from docflow.runs.execution import Execution
+
+        try:
+            with Execution(self._options, None, self._give) as execution:
+                self._execution = execution
+                execution.run_direct()
+        except BaseException as error:  # noqa: BLE001 (a thread's border: whoever takes the results gets the error)
+            self._error = error
+        self._give(None)
+
+    def _give(self, result: Result[Any] | None) -> None:
+        while not self._closed.is_set():
+            try:
+                self._results.put(result, timeout=0.1)
+            except queue.Full:
+                continue
+            return

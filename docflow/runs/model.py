@@ -102,6 +102,7 @@ class FailedDocument:
 class Run:
     """What a run left: how many documents of each status, how fast, where the rows are.
 
+    ``seconds`` is the wall time of the whole run, ``working_seconds`` without what came before the first document.
     ``results`` holds the rows of a run without OUT; with OUT they are in the dataset (``docflow.open(run.out)``).
     ``errors`` are the first failed documents, at most twenty. ``stopped`` tells that a signal ended the run early.
     """
@@ -113,6 +114,7 @@ class Run:
     out: Path | None = None
     started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     seconds: float = 0.0
+    working_seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     by_program: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
@@ -141,7 +143,8 @@ class Run:
 
     @property
     def documents_per_second(self) -> float:
-        return self.documents / self.seconds if self.seconds > 0 else 0.0
+        """Documents a second, from when the first one began."""
+        return self.documents / self.working_seconds if self.working_seconds > 0 else 0.0
 
     @property
     def exit_code(self) -> int:

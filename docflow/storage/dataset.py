@@ -74,12 +74,13 @@ class Dataset:
     def pandas(self, program: str | None = None) -> pd.DataFrame:
         """The rows as a data frame (needs the extra ``docflow[pandas]``); decimals stay decimals, dates dates."""
         try:
-            import pandas as pd  # noqa: F401 (Arrow's own message does not say what to install)
+            import pandas as pd
         except ImportError as error:
             raise UsageError(
                 "pandas is not installed", hint="Install it with: pip install 'docflow[pandas]'"
             ) from error
-        return self.arrow(program).to_pandas()
+        frame: pd.DataFrame = self.arrow(program).to_pandas()
+        return frame
 
     def duckdb(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection in memory: the view ``records``, and a view a program (``receipt`` ...)."""

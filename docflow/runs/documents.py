@@ -1,0 +1,100 @@
+"""One document of a run: opened, read and extracted, or copied from the same bytes under another name."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from docflow.errors import DocflowError, InternalError
+from docflow.extraction import extract_document
+from docflow.extraction.result import ErrorInfo, Result
+from docflow.program import Program
+from docflow.runs.plan import Work
+from docflow.runs.resources import Resources
+from docflow.settings import ExtractionSettings
+
+if TYPE_CHECKING:
+    from docflow.storage.store import Store
+
+log = logging.getLogger("docflow.runs")
+
+
+def extract_work(
+    work: Work,
+    resources: Resources,
+    program: Program,
+    store: Store | None,
+    settings: ExtractionSettings,
+    stopping: threading.Event,
+) -> Result[Any] | None:
+    """The result of one document, whatever goes wrong with it; None when ``stopping`` was set before it began."""
+    if work.copied:
+        copy = _copied(work, store, stopping)
+        if stopping.is_set():
+            return None
+        if copy is not None:
+            return dataclasses.replace(copy, source=work.item.source, created_at=dt.datetime.now(dt.UTC))
+    work.attempts += 1
+    started = time.perf_counter()
+    try:
+        document = resources.decoder.open(work.item)
+    except Exception as error:  # the border of one document: a fault here must not reach its neighbours
+        if stopping.is_set():  # the decoder was closed under it: nothing is wrong with the document
+            return None
+        if isinstance(error, DocflowError):
+            said = error
+        else:
+            log.exception("document %s cannot be opened", work.document_id)
+            said = InternalError(f"{type(error).__name__}: {error}")
+        return _undecoded(work, said, resources, program, settings, time.perf_counter() - started)
+    document.read_with(resources.reader.words)
+    result = extract_document(document, program, resources.engine, settings)
+    if stopping.is_set() and result.status == "failed":
+        return None
+    return dataclasses.replace(result, attempts=work.attempts) if work.attempts > 1 else result
+
+
+def _copied(work: Work, store: Store | None, stopping: threading.Event) -> Result[Any] | None:
+    """What the same bytes gave under another name; None when they must be extracted after all."""
+    leader = work.leader
+    if leader is not None:
+        while not leader.finished.wait(0.1):
+            if stopping.is_set():
+                return None
+        if leader.result is not None:
+            return leader.result
+    return store.stored_result(work.document_id) if store is not None else None
+
+
+def _undecoded(
+    work: Work,
+    error: DocflowError,
+    resources: Resources,
+    program: Program,
+    settings: ExtractionSettings,
+    seconds: float,
+) -> Result[Any]:
+    """The failed row of a document that could not be opened."""
+    engine = resources.engine
+    return Result(
+        document_id=work.document_id,
+        source=work.item.source,
+        media_type="",
+        pages=(),
+        program=program.name,
+        program_version=program.version,
+        requested_program=program.name,
+        requested_engine=engine.name,
+        requested_model=engine.model,
+        engine=engine.name,
+        model=engine.model,
+        status="failed",
+        error=ErrorInfo.of(error),
+        attempts=work.attempts,
+        grounding=settings.grounding,
+        seconds=seconds,
+    )

@@ -1,0 +1,406 @@
+"""A run at work: a plan that finds documents, threads that extract them, chunks that are written.
+
+    sources -> plan -> chunks -> documents (threads; decoders and OCR are processes) -> rows -> parts
+
+Documents flow on while chunks are written: a new chunk opens as soon as one is full, and whoever runs the chunks (this
+module, or a Prefect flow) only waits for each to be whole and writes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Self
+
+from docflow.documents.sources import find
+from docflow.errors import EngineError, EngineUnavailable, NothingToDo, StorageError
+from docflow.extraction.result import Result
+from docflow.loading import load_program
+from docflow.runs.chunks import Chunk, ChunkSummary
+from docflow.runs.documents import extract_work
+from docflow.runs.model import FailedDocument, OnProgress, OnResult, Progress, Run, RunOptions
+from docflow.runs.plan import Plan, Work
+from docflow.runs.resources import as_sources, check_engine, is_image, open_engine, open_resources
+from docflow.runs.summary import write_run
+from docflow.runs.workers import Workers
+
+if TYPE_CHECKING:
+    from docflow.storage.store import Store
+
+log = logging.getLogger("docflow.runs")
+
+PLANNED_AHEAD = 20_000
+"""Documents that are known and not begun, at most: a plan of that size is exact about how much is left."""
+UNWRITTEN = 1_000
+"""Finished documents that wait to be written, at most: memory stays flat while a writer is slow or a server starts."""
+ATTEMPTS = 3
+"""How often a document is tried whose engine fails in a way that may pass."""
+RETRY_SECONDS = (1.0, 5.0)
+GRACE_SECONDS = 2.0
+"""After an interruption, how long documents in work may take to be kept too."""
+PROGRESS_SECONDS = 0.25
+ERRORS_KEPT = 20
+
+
+def execute(options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None) -> Run:
+    """Run over the sources in this process (see ``docflow.runs.execute``)."""
+    with Execution(options, progress, on_result) as execution:
+        return execution.run_direct()
+
+
+class Execution:
+    """One run. Entering it begins the work at once; leaving it ends what is still at work.
+
+    Entering raises UsageError, NothingToDo, EngineError or StorageError for what can be known beforehand.
+    """
+
+    def __init__(
+        self, options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None
+    ) -> None:
+        self.options = options
+        self._progress, self._on_result = progress, on_result
+        self._lock = threading.RLock()
+        self._result_lock = threading.Lock()
+        self._planned: queue.Queue[Work | None] = queue.Queue(maxsize=PLANNED_AHEAD)
+        self._chunks: queue.Queue[Chunk | None] = queue.Queue()
+        self._chunk_by_number: dict[int, Chunk] = {}
+        self._stopping = threading.Event()
+        self._found_changed = threading.Condition()
+        self._found = 0
+        self._all_found = False
+        self._unwritten = 0
+        self._fault: BaseException | None = None
+        self._cleanup = contextlib.ExitStack()
+        self._started = time.monotonic()
+        self._first_at: float | None = None
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as cleanup:
+            self._open(cleanup)
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._cleanup.close()
+
+    def _open(self, cleanup: contextlib.ExitStack) -> None:
+        """Begin with what takes longest to start, and end with the threads that do the work."""
+        options = self.options
+        self._sources = find(as_sources(options.sources), stdin=sys.stdin)
+        first = [item for item in (next(self._sources, None), next(self._sources, None)) if item is not None]
+        if not first:
+            raise NothingToDo(
+                "no document matched the source", hint=f"Name images or PDFs. {self._passed_over()}".strip()
+            )
+        self._engine, ours = open_engine(options)
+        if ours:
+            cleanup.callback(self._engine.close)
+        self._resources = open_resources(options, self._engine, one_image=len(first) == 1 and is_image(first[0]))
+        cleanup.callback(self._resources.close)
+        if first and is_image(first[0]) and (options.out is None or not (options.out / "records").exists()):
+            self._resources.warm()
+        self._program = load_program(options.program, schema=options.schema, name=options.name)
+        check_engine(self._engine)
+        self._store = self._open_store()
+        self.run = Run(
+            id=options.run_id, program=self._program.name, engine=self._engine.name, runner="direct", out=options.out
+        )
+        self._plan = Plan(
+            chain(first, self._sources),
+            self._store,
+            options.settings.limits,
+            limit=options.limit,
+            retry_failed=options.retry_failed,
+        )
+        self._workers = Workers(self._resources.concurrency)
+        cleanup.callback(self._workers.end)
+        cleanup.enter_context(self._signals())
+        ended = threading.Event()
+        for name, loop in (("plan", self._find), ("feed", self._feed), ("progress", lambda: self._tell(ended))):
+            thread = threading.Thread(target=self._guarded, args=(loop,), name=f"run-{name}", daemon=True)
+            thread.start()
+        cleanup.callback(thread.join, 5)  # the last one, which tells the progress: nothing is told after the end
+        cleanup.callback(ended.set)
+
+    def _open_store(self) -> Store | None:
+        if self.options.out is None:
+            return None
+        from docflow.storage.store import Store  # Arrow takes most of a second to import
+
+        return Store(self.options.out, self._program, self._engine.name, self._engine.model, self.options.run_id)
+
+    # --- for whoever runs the chunks ----------------------------------------------------------------------------
+
+    def more_than(self, count: int) -> bool:
+        """Whether more than ``count`` documents are to do; waits until that is known. Work goes on meanwhile."""
+        with self._found_changed:
+            self._found_changed.wait_for(lambda: self._found > count or self._all_found)
+            return self._found > count
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The chunks, each as soon as it opens. Once a run."""
+        while (chunk := self._chunks.get()) is not None:
+            yield chunk
+
+    def chunk(self, number: int) -> Chunk:
+        """A chunk that ``chunks`` gave and that is not written yet, by its number."""
+        return self._chunk_by_number[number]
+
+    def run_chunk(self, chunk: Chunk) -> ChunkSummary:
+        """Wait until a chunk is whole and write it; after an interruption, what there is of it.
+
+        Raises EngineError or StorageError: where that is retryable, calling again takes up what is left.
+        """
+        for work in chunk.take_again():
+            self._submit(work, chunk)
+        chunk.wait(self._stopping, GRACE_SECONDS)
+        if chunk.again and not self._stopping.is_set():
+            failure = chunk.again[0].failure
+            raise EngineUnavailable(
+                f"{len(chunk.again)} documents got no answer: {failure.message if failure else ''}", retryable=True
+            )
+        finished = chunk.close()
+        parts: list[str] = []
+        if self._store is not None and finished:
+            inputs = [f"{work.item.source}\0{work.document_id}" for work in finished]
+            try:
+                written = self._store.write(chunk.rows, inputs)
+            except StorageError as error:
+                if not error.retryable:
+                    self.fail(error)
+                raise
+            parts = [str(path.relative_to(self._store.out)) for path in written]
+        for work in finished:
+            self._plan.forget(work)
+        with self._lock:
+            self._unwritten -= len(finished)
+            del self._chunk_by_number[chunk.number]
+        return ChunkSummary(
+            number=chunk.number,
+            documents=len(finished),
+            counts=chunk.counts,
+            parts=tuple(parts),
+            seconds=time.monotonic() - chunk.opened_at,
+        )
+
+    def run_direct(self) -> Run:
+        """Run every chunk here, two at a time: one fills while the other is finished and written."""
+        with ThreadPoolExecutor(2, thread_name_prefix="chunk") as pool:
+            waiting: list[Future[ChunkSummary]] = [
+                pool.submit(self._run_chunk_patiently, chunk) for chunk in self.chunks()
+            ]
+            for future in waiting:
+                future.exception()  # waits; what went wrong for good is raised by summarise
+        for future in waiting:
+            if self._fault is None and (error := future.exception()) is not None:
+                self._fault = error
+        return self.summarise()
+
+    def _run_chunk_patiently(self, chunk: Chunk) -> ChunkSummary:
+        for seconds in RETRY_SECONDS:
+            try:
+                return self.run_chunk(chunk)
+            except (EngineError, StorageError) as error:
+                if not error.retryable:
+                    raise
+            self._stopping.wait(seconds)
+        return self.run_chunk(chunk)
+
+    def stop(self) -> None:
+        """Begin no more documents; those in work have a moment to finish."""
+        self.run.stopped = True
+        self._stopping.set()
+
+    def fail(self, error: BaseException) -> None:
+        """End the run because of an error that is not one document's; ``summarise`` raises it."""
+        with self._lock:
+            self._fault = self._fault or error
+        self._stopping.set()
+
+    def summarise(self) -> Run:
+        """The run as it ended. Raises what ended it early."""
+        if self._fault is not None:
+            raise self._fault
+        run, now = self.run, time.monotonic()
+        run.seconds = now - self._started
+        run.working_seconds = now - (self._first_at or now)
+        run.skipped, run.skipped_failed = self._plan.skipped, self._plan.skipped_failed
+        if self._sources.skipped:
+            run.notes.append(self._passed_over())
+        if self._store is not None:
+            write_run(self._store.out, run, self.options, self._program)
+        return run
+
+    def _passed_over(self) -> str:
+        count = self._sources.skipped
+        return f"{count:,} files were passed over, because neither name nor content is a document's." if count else ""
+
+    # --- the threads of a run -----------------------------------------------------------------------------------
+
+    def _guarded(self, loop: Callable[[], None]) -> None:
+        try:
+            loop()
+        except BaseException as error:  # noqa: BLE001 (a thread's border: the run ends, and its caller gets the error)
+            self.fail(error)
+            with self._found_changed:
+                self._all_found = True
+                self._found_changed.notify_all()
+
+    def _find(self) -> None:
+        """Find what is to do, ahead of the work."""
+        try:
+            for work in self._plan.works(self._stopping):
+                if not self._put_planned(work):
+                    return
+                with self._found_changed:
+                    self._found += 1
+                    self._found_changed.notify_all()
+        finally:
+            with self._found_changed:
+                self._all_found = True
+                self._found_changed.notify_all()
+            self._put_planned(None)
+
+    def _put_planned(self, work: Work | None) -> bool:
+        while not self._stopping.is_set():
+            try:
+                self._planned.put(work, timeout=0.1)
+            except queue.Full:
+                continue
+            return True
+        return False
+
+    def _feed(self) -> None:
+        """Put what was found into chunks and into work, just ahead of the threads that do it."""
+        chunk: Chunk | None = None
+        try:
+            number = 0
+            while not self._stopping.is_set():
+                if chunk is not None and chunk.full:
+                    chunk.seal()
+                    chunk = None
+                try:
+                    work = self._planned.get(timeout=0.1)
+                except queue.Empty:
+                    continue
+                if work is None:
+                    return
+                if self._first_at is None:
+                    self._first_at = time.monotonic()
+                    self._resources.warm_for(work.item)
+                if chunk is None:
+                    number += 1
+                    chunk = self._chunk_by_number[number] = Chunk(number)
+                    self._chunks.put(chunk)
+                chunk.add(work)
+                self._submit(work, chunk)
+                while self._unwritten > UNWRITTEN and not self._stopping.is_set():
+                    if chunk is not None:  # the writer may be waiting for this very chunk
+                        chunk.seal()
+                        chunk = None
+                    time.sleep(0.05)
+        finally:
+            if chunk is not None:
+                chunk.seal()
+            self._chunks.put(None)
+
+    def _submit(self, work: Work, chunk: Chunk) -> None:
+        if not self._workers.put(lambda: self._do(work, chunk), self._stopping):
+            chunk.finish()
+
+    def _do(self, work: Work, chunk: Chunk) -> None:
+        """One document, in one of the threads for documents."""
+        try:
+            if not self._stopping.is_set():
+                self._extract(work, chunk)
+        except BaseException as error:  # noqa: BLE001 (a thread's border: the run ends, and its caller gets the error)
+            self.fail(error)
+        finally:
+            work.finished.set()
+            chunk.finish()
+
+    def _extract(self, work: Work, chunk: Chunk) -> None:
+        result = extract_work(
+            work, self._resources, self._program, self._store, self.options.settings.extraction, self._stopping
+        )
+        if result is None:  # interrupted before its turn came
+            return
+        error = result.error
+        if result.status == "failed" and error and error.stage == EngineError.stage and error.retryable:
+            work.failure = error
+            if work.attempts < ATTEMPTS:
+                chunk.try_again(work)
+                return
+        row = None
+        if self._store is not None:
+            result, row = self._store.row(result)
+        if not chunk.take(work, result, row):
+            return
+        self._count(result)
+        if self._on_result is not None:
+            with self._result_lock:
+                self._on_result(result)
+
+    def _count(self, result: Result[Any]) -> None:
+        with self._lock:
+            self._unwritten += 1
+            self.run.counts[result.status] += 1
+            self.run.by_program[result.program] += 1
+            if result.status == "failed" and result.error and len(self.run.errors) < ERRORS_KEPT:
+                self.run.errors.append(FailedDocument(source=result.source, error=result.error))
+
+    def _tell(self, ended: threading.Event) -> None:
+        """Tell the progress a few times a second, and once more at the end."""
+        if self._progress is None:
+            return
+        while not ended.wait(PROGRESS_SECONDS):
+            self._progress(self._now())
+        self._progress(self._now())
+
+    def _now(self) -> Progress:
+        with self._lock:
+            counts = self.run.counts
+            return Progress(
+                run_id=self.run.id,
+                total=self._found if self._all_found else None,
+                found=self._found,
+                valid=counts["valid"],
+                invalid=counts["invalid"],
+                failed=counts["failed"],
+                skipped=self._plan.skipped,
+                skipped_failed=self._plan.skipped_failed,
+                seconds=time.monotonic() - self._first_at if self._first_at else 0.0,
+                note=self.run.notes[-1] if self.run.notes else None,
+            )
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Ctrl-C and SIGTERM stop the run, so that what is done is written; a second one ends the program.
+
+        Only the main thread can take signals: elsewhere the program's own handling stays as it is.
+        """
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: FrameType | None) -> None:
+            if self.run.stopped:
+                raise KeyboardInterrupt
+            self.stop()
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)

@@ -1,0 +1,113 @@
+"""What there is to do: the documents of the sources that have no row yet, found while the first are in work."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from docflow.documents.content import read_content
+from docflow.documents.sources import SourceItem
+from docflow.errors import DocumentError
+from docflow.extraction.result import ErrorInfo, Result
+from docflow.settings import DecodeLimits
+
+if TYPE_CHECKING:
+    from docflow.storage.store import Store
+
+
+@dataclass(slots=True, eq=False)
+class Work:
+    """One document to do. ``document_id`` is "" where its bytes cannot be had.
+
+    ``copied`` says that its bytes need not be extracted again: the same are in work as ``leader``, or have a row
+    already. ``finished`` tells the copies of a leader that its ``result`` is there.
+    """
+
+    item: SourceItem
+    document_id: str
+    copied: bool = False
+    leader: Work | None = None
+    attempts: int = 0
+    failure: ErrorInfo | None = None
+    result: Result[Any] | None = None
+    finished: threading.Event = field(default_factory=threading.Event)
+
+
+class Plan:
+    """Goes through the sources once, and counts what it leaves out.
+
+    Bytes that stand under several sources are extracted for the first of them; the others copy its row. Without a
+    ``store`` nothing was done before. ``limit`` counts documents to do.
+    """
+
+    def __init__(
+        self,
+        sources: Iterator[SourceItem],
+        store: Store | None,
+        limits: DecodeLimits,
+        *,
+        limit: int | None,
+        retry_failed: bool,
+    ) -> None:
+        self.skipped = 0
+        self.skipped_failed = 0
+        self._sources, self._store, self._limits = sources, store, limits
+        self._limit, self._retry_failed = limit, retry_failed
+        self._leaders: dict[str, Work] = {}
+        self._lock = threading.Lock()
+        self._named: set[int] = set()
+
+    def works(self, stopping: threading.Event) -> Iterator[Work]:
+        """The documents to do, in the order of the sources, until ``stopping`` is set."""
+        found = 0
+        for item in self._sources:
+            if stopping.is_set() or (self._limit is not None and found >= self._limit):
+                return
+            document_id = self._document_id(item)
+            if self._is_known(item.source, document_id):
+                continue
+            found += 1
+            yield self._work(item, document_id)
+
+    def forget(self, work: Work) -> None:
+        """This document's row is stored: copies are made of that from now on."""
+        with self._lock:
+            if self._leaders.get(work.document_id) is work:
+                del self._leaders[work.document_id]
+        work.result = None
+
+    def _document_id(self, item: SourceItem) -> str:
+        try:
+            return hashlib.sha256(read_content(item, self._limits)).hexdigest()
+        except DocumentError:  # opening it will say so again, and then it becomes a failed row
+            return ""
+
+    def _is_known(self, source: str, document_id: str) -> bool:
+        key = hash((source, document_id))
+        if key in self._named:  # named twice, as a file and in its folder
+            return True
+        self._named.add(key)
+        if self._store is None:
+            return False
+        if document_id and self._store.is_done(source, document_id):
+            self.skipped += 1
+            return True
+        if not self._retry_failed and self._store.has_failed(source, document_id):
+            self.skipped_failed += 1
+            return True
+        return False
+
+    def _work(self, item: SourceItem, document_id: str) -> Work:
+        if not document_id:
+            return Work(item, document_id)
+        with self._lock:
+            leader = self._leaders.get(document_id)
+            if leader is not None:
+                return Work(item, document_id, copied=True, leader=leader)
+            if self._store is not None and self._store.is_done_elsewhere(document_id):
+                return Work(item, document_id, copied=True)
+            work = self._leaders[document_id] = Work(item, document_id)
+            return work

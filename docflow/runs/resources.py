@@ -1,0 +1,125 @@
+"""What the documents of a run share: program, engine, decoders, OCR, and the dataset they are written to."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from docflow import engines
+from docflow.documents.decoder import Decoder
+from docflow.documents.sniff import HEAD_BYTES, SUFFIXES, media_type
+from docflow.documents.sources import SourceItem, from_bytes, from_file, from_image
+from docflow.engines.base import Engine
+from docflow.errors import EngineUnavailable, UsageError
+from docflow.reading import Reader, usable_cores
+from docflow.runs.model import RunOptions
+
+ENGINE_CONCURRENCY = 8
+"""Documents in work at once for an engine that computes elsewhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """Opened by ``open_resources``; every document of a run goes through them, in any thread."""
+
+    engine: Engine
+    decoder: Decoder
+    reader: Reader
+    concurrency: int
+
+    def warm(self) -> None:
+        """Start the processes; returns at once, while they come up."""
+        self.reader.warm()
+        self.decoder.warm()
+
+    def warm_for(self, item: SourceItem) -> None:
+        """Start what the first document to do will need."""
+        if is_image(item):
+            self.warm()
+
+    def close(self) -> None:
+        """End the processes; what is still at work in them fails."""
+        self.reader.close()
+        self.decoder.close()
+
+
+def open_engine(options: RunOptions) -> tuple[Engine, bool]:
+    """The engine that the options name, and whether it is ours to close. Raises ConfigError, EngineUnavailable."""
+    given = options.engine
+    if given is not None and not isinstance(given, str):
+        return given, False
+    return engines.create(given or options.settings.engine), True
+
+
+def check_engine(engine: Engine) -> None:
+    """Raises EngineUnavailable when the engine is not usable: better said once than by every document."""
+    health = engine.health()
+    if not health.ok:
+        raise EngineUnavailable(
+            f"engine {engine.name} is not usable: {health.detail or 'it gave no reason'}",
+            hint="Start it, or choose another with --engine; the embedded engine always works.",
+        )
+
+
+def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> Resources:
+    """Decoders and OCR for a run; processes start when first needed. Raises ConfigError.
+
+    For ``one_image`` a single OCR process takes all cores; otherwise each core has a process of its own, which is
+    faster as soon as there are two pages.
+    """
+    settings = options.settings
+    cores = usable_cores()
+    # Two documents more than cores: while pages are with OCR, the next are decoded.
+    concurrency = options.concurrency or settings.concurrency
+    if concurrency is None:
+        concurrency = cores + 2 if engine.name == "embedded" else max(ENGINE_CONCURRENCY, cores + 2)
+    workers, threads = (1, cores) if one_image else (min(cores, concurrency), 1)
+    return Resources(
+        engine=engine,
+        decoder=Decoder(
+            settings.limits,
+            workers=min(cores, concurrency),
+            pdf_dpi=settings.reading.pdf_dpi,
+            max_side=settings.reading.max_side,
+        ),
+        reader=Reader(settings.reading, settings.cache_dir, workers, threads),
+        concurrency=concurrency,
+    )
+
+
+# --- sources ------------------------------------------------------------------------------------------------------
+
+
+def as_sources(given: tuple[Any, ...]) -> list[str | Path | SourceItem]:
+    """What ``docflow.documents.find`` takes, of what a caller gives: also bytes, file objects and PIL images.
+
+    Raises UsageError for anything else.
+    """
+    return [_as_source(source) for source in given]
+
+
+def _as_source(source: Any) -> str | Path | SourceItem:
+    if isinstance(source, str | Path | SourceItem):
+        return source
+    if isinstance(source, bytes | bytearray | memoryview):
+        return from_bytes(source)
+    if isinstance(source, os.PathLike):
+        return Path(os.fsdecode(source))
+    if "PIL.Image" in sys.modules and isinstance(source, sys.modules["PIL.Image"].Image):
+        return from_image(source)
+    if hasattr(source, "read"):
+        return from_file(source)
+    raise UsageError(
+        f"a {type(source).__name__} is no source",
+        hint="A source is a path, a glob, bytes, an open binary file, a PIL image, or a list of these.",
+    )
+
+
+def is_image(item: SourceItem) -> bool:
+    """Whether an item looks like an image file, by its first bytes or its name: then OCR will be needed."""
+    if item.data is not None:
+        return (media_type(item.data[:HEAD_BYTES]) or "").startswith("image/")
+    return Path(item.source).suffix.lower() in SUFFIXES - {".pdf"}

@@ -305,10 +305,8 @@ def _record_answer(talk: Conversation, program: Program) -> Answer:
 
 
 def _repair_text(failing: Sequence[tuple[Leaf, str]]) -> str:
-    lines = [
-        "These values were not accepted. Look again: give each exactly as it is printed, "
-        "or null if the page does not say."
-    ]
+    intro = "These values were not accepted. Look again: give each exactly as it is printed, or null if it is not there."
+    lines = [intro]
     for leaf, message in failing[:50]:
         lines.append(f"- {leaf.path}: {json.dumps(str(leaf.printed)[:200], ensure_ascii=False)}: {message[:300]}")
     return "\n".join(lines)

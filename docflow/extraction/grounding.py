@@ -169,7 +169,7 @@ class Grounder:
         """Look a printed value up.
 
         ``same`` tells for typed values (dates, amounts) whether another text means the same; such values are
-        never found by likeness. ``last`` takes the last of several places in place of the first (totals stand at the end).
+        never found by likeness. ``last`` takes the last of several places, not the first (totals stand at the end).
         """
         for how, search in (("exact", PageText.find_exact), ("normalised", PageText.find_squashed)):
             if how == "normalised" and same is not None:

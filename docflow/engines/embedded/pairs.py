@@ -1,0 +1,388 @@
+"""Labels and their values, wherever a page pairs them.
+
+"Label: value", two aligned columns, a small label over its value, boxes to tick.
+
+What is read here knows no vocabulary: a label is what stands where labels stand. Section titles, paragraphs and the
+rows of tables are no pairs.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from docflow.documents.model import Word
+from docflow.engines.embedded.boxes import choices_in
+from docflow.engines.embedded.context import Context
+from docflow.reading.layout import Cell, Layout
+
+LONGEST_LABEL = 48
+"""Characters; what is longer is a sentence."""
+
+_COLON = re.compile(r"[::](?=\s|$)")
+_GLUED_COLON = re.compile(r"(?<=[^\W\d_])[::](?=[^\s/\\:])")
+_LEADERS = re.compile(r"(?:[._…·‥\-–]\s?){3,}|_{2,}")
+_EDGES = " \t.·…_‥:*•–-"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A label and what is filled in for it (``value`` None: left blank), with their words."""
+
+    label: str
+    value: str | None
+    label_words: tuple[Word, ...]
+    value_words: tuple[Word, ...]
+    page: int
+    confidence: float
+
+
+def pairs(context: Context) -> list[Pair]:
+    """The label/value pairs of all pages, from the top. Raises ReadingError or DocumentError."""
+    return [pair for layout in context.layouts for pair in page_pairs(layout)]
+
+
+def page_pairs(layout: Layout) -> list[Pair]:
+    """The label/value pairs of one page, from the top."""
+    reader = _PageReader(layout)
+    reader.ticked()
+    reader.with_colon()
+    reader.above()
+    reader.blanks()
+    reader.side_by_side()
+    return sorted(reader.found, key=lambda pair: _place(pair, layout.height))
+
+
+def _place(pair: Pair, height: float) -> tuple[float, float]:
+    box = pair.label_words[0].level_box
+    return round(box.center[1] / max(height, 1e-6)), box.x0
+
+
+@dataclass(slots=True)
+class _Part:
+    """A piece of a cell: words up to and after a colon."""
+
+    words: list[Word]
+    colon: bool
+
+
+class _PageReader:
+    """Finds pairs on one page, method by method; what one method took, the next leaves alone."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.found: list[Pair] = []
+        self.taken: set[int] = set()
+        self.cells = [cell for cell in layout.cells if not _is_filling(cell.text)]
+        self.small: list[float] = []
+        """Heights of labels that stand over larger values."""
+
+    def free(self, cell: Cell | None) -> bool:
+        return cell is not None and id(cell) not in self.taken
+
+    def take(self, cells: Iterable[Cell]) -> None:
+        self.taken.update(id(cell) for cell in cells)
+
+    def add(self, label: Sequence[Word], value: Sequence[Word], confidence: float) -> None:
+        text = label_text(label)
+        if not text:
+            return
+        filled = _joined(value)
+        self.found.append(
+            Pair(
+                text, filled or None, tuple(label), tuple(value) if filled else (), self.layout.page.number, confidence
+            )
+        )
+
+    # --- boxes to tick ------------------------------------------------------------------------------------------
+
+    def ticked(self) -> None:
+        """Groups of boxes to tick: the ticked ones are the value of the label in front of them or above."""
+        for line in self.layout.lines:
+            options = choices_in(line.words)
+            if not options:
+                continue
+            lead = list(line.words[: line.words.index(options[0].first)])
+            label: Sequence[Word] = lead
+            if not lead and line.index:
+                above = self.layout.lines[line.index - 1]
+                near = line.box.y0 - above.box.y1 < 1.2 * line.height
+                if near and len(above.cells) == 1 and above.text.rstrip().endswith((":", "?", ":")):
+                    label = above.words
+                    self.take(above.cells)
+            self.take(line.cells)
+            if label and label_text(label):
+                chosen = [option for option in options if option.ticked]
+                words = [word for option in chosen for word in option.words]
+                self.add(label, words, 0.8)
+            else:
+                for option in options:
+                    self.add(option.words, [option.first] if option.ticked else [], 0.7)
+
+    # --- label: value -------------------------------------------------------------------------------------------
+
+    def with_colon(self) -> None:
+        """Labels that end in a colon (or dotted leaders), with the value behind, in the next cell, or below."""
+        for cell in self.cells:
+            if not self.free(cell):
+                continue
+            parts = _parts(cell.words)
+            if not parts:
+                continue
+            self.take([cell])
+            for index, (label, value) in enumerate(parts):
+                rest = list(value)
+                last = index == len(parts) - 1
+                if last and not rest:
+                    rest = self._value_beside(cell)
+                if last and rest:
+                    rest = self._with_lines_below(rest)
+                elif last:
+                    rest = self._value_below(cell)
+                self.add(label, rest, 0.85 if rest else 0.6)
+
+    def _value_beside(self, cell: Cell) -> list[Word]:
+        """The cell to the right of a label, unless it is a label itself or belongs to one further right."""
+        right = cell.right
+        if right is None or not self.free(right) or _parts(right.words) or _is_filling(right.text):
+            return []
+        if right.box.x0 - cell.box.x1 > 0.5 * self.layout.page.width:
+            return [] if not any(ch.isdigit() for ch in right.text) else self._take_words(right)
+        return self._take_words(right)
+
+    def _take_words(self, cell: Cell) -> list[Word]:
+        self.take([cell])
+        return list(cell.words)
+
+    def _value_below(self, cell: Cell) -> list[Word]:
+        """What stands right under a label with a colon and nothing behind it, and lines up with it."""
+        below = self.layout.below(cell, reach=1.0)
+        if below is None or not self.free(below) or _parts(below.words):
+            return []
+        if abs(_left(below.words[0]) - _left(cell.words[0])) > 1.5 * cell.height or len(below.text) > 60:
+            return []
+        if below.right is not None and len(below.line.cells) > max(2, len(cell.line.cells)):
+            return []
+        self.take([below])
+        return self._with_lines_below(list(below.words))
+
+    def _with_lines_below(self, value: list[Word]) -> list[Word]:
+        """A value goes on in the lines right under it that begin where it begins."""
+        words = list(value)
+        start, height = _left(value[0]), value[0].level_box.height
+        for _ in range(4):
+            bottom = max(word.level_box.y1 for word in words[-3:])
+            following = next(
+                (
+                    cell
+                    for cell in self.cells
+                    if self.free(cell)
+                    and abs(_left(cell.words[0]) - start) < 0.5 * height
+                    and -0.4 * height < cell.words[0].level_box.y0 - bottom < 0.55 * height
+                    and not _parts(cell.words)
+                    and (cell.left is None or not self.free(cell.left))
+                    and 0.75 < cell.words[0].level_box.height / height < 1.35
+                ),
+                None,
+            )
+            if following is None:
+                break
+            self.take([following])
+            words += following.words
+        return words
+
+    # --- two columns --------------------------------------------------------------------------------------------
+
+    def side_by_side(self) -> None:
+        """Labels that begin at one place and values that begin (or end) at another, on three lines or more."""
+        candidates: list[tuple[Cell, Cell]] = []
+        for line in self.layout.lines:
+            cells = [cell for cell in line.cells if self.free(cell) and not _is_filling(cell.text)]
+            if len(cells) in (2, 4) and len(cells) == len([c for c in line.cells if not _is_filling(c.text)]):
+                candidates += [(cells[i], cells[i + 1]) for i in range(0, len(cells), 2)]
+        used: set[int] = set()
+        for label, value in candidates:
+            if id(label) in used:
+                continue
+            group = [pair for pair in candidates if id(pair[0]) not in used and self._lined_up((label, value), pair)]
+            named = [pair for pair in group if _label_like(pair[0].text)]
+            if len(group) < 3 or len(named) < 0.75 * len(group) or not self._is_form(group):
+                continue
+            for one, other in group:
+                used.add(id(one))
+                if not _label_like(one.text):
+                    continue
+                self.take([one, other])
+                self.add(one.words, self._with_lines_below(list(other.words)), 0.75)
+            self._blank_rows(group)
+
+    def _lined_up(self, one: tuple[Cell, Cell], other: tuple[Cell, Cell]) -> bool:
+        reach = 0.8 * self.layout.height
+        labels = abs(_left(one[0].words[0]) - _left(other[0].words[0])) < reach
+        starts = abs(_left(one[1].words[0]) - _left(other[1].words[0])) < reach
+        ends = abs(one[1].words[-1].level_box.x1 - other[1].words[-1].level_box.x1) < reach
+        return labels and (starts or ends)
+
+    def _is_form(self, group: Sequence[tuple[Cell, Cell]]) -> bool:
+        """Whether two aligned columns are labels and values: the labels are words, and differ from each other."""
+        texts = {label.text.casefold() for label, _ in group}
+        return len(texts) > 0.8 * len(group)
+
+    def _blank_rows(self, group: Sequence[tuple[Cell, Cell]]) -> None:
+        """Lines among (or right around) those of two columns that hold a label and nothing else are blank entries."""
+        left = statistics.median(_left(label.words[0]) for label, _ in group)
+        rows = sorted(label.words[0].level_box.center[1] for label, _ in group)
+        steps = [b - a for a, b in itertools.pairwise(rows)]
+        step = statistics.median(steps) if steps else 2 * self.layout.height
+        first, last = rows[0] - 1.3 * step, rows[-1] + 1.3 * step
+        height = statistics.median(label.words[0].level_box.height for label, _ in group)
+        for cell in self.cells:
+            y = cell.words[0].level_box.center[1]
+            alone = cell.right is None or not self.free(cell.right) or _is_filling(cell.right.text)
+            same_size = 0.75 < cell.words[0].level_box.height / height < 1.3
+            inside = first < y < last and abs(_left(cell.words[0]) - left) < 0.8 * self.layout.height
+            if self.free(cell) and inside and alone and same_size and _label_like(cell.text):
+                self.take([cell])
+                self.add(cell.words, [], 0.6)
+
+    # --- a label over its value ---------------------------------------------------------------------------------
+
+    def above(self) -> None:
+        """Small labels with a larger value right under them, in boxes."""
+        couples: list[tuple[Cell, Cell]] = []
+        for cell in self.cells:
+            if not self.free(cell) or not _label_like(cell.text):
+                continue
+            below = self.layout.below(cell, reach=1.6)
+            if below is None or not self.free(below) or _is_filling(below.text):
+                continue
+            aligned = -0.5 * cell.height < _left(below.words[0]) - _left(cell.words[0]) < 1.6 * cell.height
+            if aligned and _height(below) > 1.12 * _height(cell):
+                couples.append((cell, below))
+        values = {id(value) for _, value in couples}
+        couples = [couple for couple in couples if id(couple[0]) not in values]
+        if len(couples) < 3:
+            return
+        size = statistics.median(_height(label) for label, _ in couples)
+        growth = statistics.median(_height(value) / _height(label) for label, value in couples)
+        for label, value in couples:
+            grown = _height(value) / _height(label) / growth
+            if not 0.75 < _height(label) / size < 1.3 or not 0.75 < grown < 1.25:
+                continue
+            self.take([label, value])
+            self.small.append(_height(label))
+            self.add(label.words, list(value.words), 0.75)
+
+    def blanks(self) -> None:
+        """Small labels without a value, in line with others that have one."""
+        if len(self.small) < 3:
+            return
+        size = statistics.median(self.small)
+        labels = [pair.label_words for pair in self.found]
+        lefts = [_left(words[0]) for words in labels]
+        tops = [words[0].level_box.center[1] for words in labels]
+        step = _step(tops)
+        for cell in self.cells:
+            if not self.free(cell) or not _label_like(cell.text) or not 0.75 < _height(cell) / size < 1.25:
+                continue
+            y = cell.words[0].level_box.center[1]
+            beside = any(abs(y - top) < 0.7 * size for top in tops)
+            under = any(abs(_left(cell.words[0]) - left) < 0.8 * size for left in lefts)
+            if under and (beside or any(0 < abs(y - top) < 1.25 * step for top in tops)):
+                self.take([cell])
+                self.add(cell.words, [], 0.55)
+
+
+def _step(tops: Sequence[float]) -> float:
+    rows = sorted({round(top, 1) for top in tops})
+    gaps = [b - a for a, b in itertools.pairwise(rows) if b - a > 1]
+    return statistics.median(gaps) if gaps else 0.0
+
+
+def _height(cell: Cell) -> float:
+    return statistics.median(word.level_box.height for word in cell.words)
+
+
+def _left(word: Word) -> float:
+    return word.level_box.x0
+
+
+def _is_filling(text: str) -> bool:
+    """Whether a cell is nothing but dots or a line to write on."""
+    return not any(ch.isalnum() for ch in text) and not choices_mark(text)
+
+
+def choices_mark(text: str) -> bool:
+    """Whether a text is a box to tick."""
+    return any(ch in "☐☑☒□■✓✔✗✘" for ch in text)
+
+
+def label_text(words: Sequence[Word]) -> str:
+    """A label without its colon, leaders and numbering marks; empty where nothing is left."""
+    text = " ".join(word.text for word in words)
+    text = _LEADERS.sub(" ", text).strip(_EDGES)
+    return text if any(ch.isalpha() for ch in text) else ""
+
+
+def _joined(words: Sequence[Word]) -> str:
+    text = _LEADERS.sub(" ", " ".join(word.text for word in words)).strip()
+    text = text.removeprefix(":").strip(" _")
+    return text if any(ch.isalnum() for ch in text) or choices_mark(text) else ""
+
+
+def _label_like(text: str) -> bool:
+    """Whether a text can be a label: some words, no sentence, no number, no amount."""
+    text = text.strip(_EDGES)
+    letters = sum(ch.isalpha() for ch in text)
+    digits = sum(ch.isdigit() for ch in text)
+    return (
+        letters >= 2
+        and digits <= max(2, letters // 4)
+        and len(text) <= LONGEST_LABEL
+        and len(text.split()) <= 7
+        and not text.endswith((".", ",", ";", "!"))
+        and "@" not in text
+        and ". " not in text
+    )
+
+
+def _parts(words: Sequence[Word]) -> list[tuple[list[Word], list[Word]]]:
+    """Split the words of a cell at its colons into labels and values; empty where it holds no label with a colon."""
+    splits = [
+        index for index, word in enumerate(words) if word.text.endswith((":", ":")) and not word.text[:1].isdigit()
+    ]
+    splits += [index for index, word in enumerate(words) if index and word.text in (":", ":") and index not in splits]
+    splits = sorted(set(splits))
+    if not splits:
+        return []
+    found: list[tuple[list[Word], list[Word]]] = []
+    begin = 0
+    for number, split in enumerate(splits):
+        label = list(words[begin : split + 1])
+        following = splits[number + 1] if number + 1 < len(splits) else None
+        if following is None:
+            end = len(words)
+        else:
+            end = _label_start(words, split + 1, following)
+        if _label_like(label_text(label)):
+            found.append((label, list(words[split + 1 : end])))
+        elif found:
+            found[-1][1].extend([*label, *words[split + 1 : end]])
+        begin = end
+    return found
+
+
+def _label_start(words: Sequence[Word], first: int, colon: int) -> int:
+    """Where the label that ends at ``colon`` begins: after the widest gap, or with its last capitalised word."""
+    best = colon
+    for index in range(colon, first, -1):
+        gap = words[index].level_box.x0 - words[index - 1].level_box.x1
+        if gap > 0.8 * words[index].level_box.height:
+            return index
+        if words[index].text[:1].isupper():
+            best = index
+            break
+    return best

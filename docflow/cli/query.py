@@ -76,11 +76,14 @@ def _print_csv(answer: pa.Table) -> None:
 def _csv_value(value: Any) -> Any:
     import json
     import re
+    from decimal import Decimal
 
     from docflow.cli.records import json_value
 
     if isinstance(value, list | dict):
         return json.dumps(value, default=json_value, ensure_ascii=False)
+    if isinstance(value, Decimal):
+        return f"{value.normalize():f}"
     # +41 44 123 45 67 and -12.50 are left alone; anything else that begins so could be a formula.
     if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") and not re.fullmatch(r"[+-][\d\s().,'/-]*", value):
         return f"'{value}"

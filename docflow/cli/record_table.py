@@ -19,7 +19,9 @@ Row = Mapping[str, Any]
 UNSURE_BELOW = 0.5
 """Values with a lower confidence are marked."""
 _STATUS_STYLES = {"valid": "green", "invalid": "yellow", "failed": "red"}
+_MARK = " ?"
 _GAP = 2  # between columns
+_LEADING = 3  # source, status and the first field, which tell one row from another, are always shown
 _WIDTHS = (48, 36, 28, 22, 18)  # the widest that a cell may be; the first at which all columns fit is taken
 
 
@@ -32,6 +34,14 @@ class _Column:
     numeric: bool = False
     keep_end: bool = False
     """Cut at the front: the end of a path tells more than its beginning."""
+    typed: bool = False
+    """A number, a day or a choice: a few characters that say much."""
+    many: bool = False
+    """Each cell lists several things."""
+
+    def worth(self) -> tuple[bool, bool, int]:
+        """Columns of more worth are shown where there is no room for all."""
+        return not self.many, self.typed, sum(bool(cell.plain.strip()) for cell in self.cells)
 
     def width(self, widest: int) -> int:
         from rich.cells import cell_len
@@ -49,7 +59,7 @@ def record_table(rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
         _Column("status", [Text(row["status"], style=_STATUS_STYLES.get(row["status"], "")) for row in rows]),
     ]
     columns = [*leading, *_record_columns(rows)]
-    empty = [column.name for column in columns if not any(cell.plain for cell in column.cells)]
+    empty = [column.name for column in columns if not any(cell.plain.strip() for cell in column.cells)]
     columns = [column for column in columns if column.name not in empty]
     shown, widest = _fitting(columns, width)
     table = plain_table()
@@ -66,18 +76,21 @@ def record_table(rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
 
 
 def _fitting(columns: list[_Column], width: int) -> tuple[list[_Column], int]:
-    """The columns that fit, and the width of the widest cell: all columns if that can be, else the first ones."""
-    for widest in (width, *_WIDTHS):
-        if sum(column.width(widest) + _GAP for column in columns) - _GAP <= width:
-            return columns, widest
-    shown: list[_Column] = []
-    room = width + _GAP
-    for column in columns:
-        room -= column.width(widest) + _GAP
-        if room < 0 and len(shown) > 1:
-            break
-        shown.append(column)
-    return shown, widest
+    """The columns that fit, in order, and the width of the widest cell: all columns if that can be, else the best."""
+
+    def total(chosen: list[_Column], widest: int) -> int:
+        return sum(column.width(widest) + _GAP for column in chosen) - _GAP
+
+    narrowest = _WIDTHS[-1]
+    chosen = columns
+    if total(columns, narrowest) > width:
+        chosen = columns[:_LEADING]
+        for column in sorted(columns[_LEADING:], key=_Column.worth, reverse=True):
+            if total([*chosen, column], narrowest) <= width:
+                chosen.append(column)
+        chosen.sort(key=columns.index)
+    widest = next((widest for widest in (width, *_WIDTHS) if total(chosen, widest) <= width), narrowest)
+    return chosen, widest
 
 
 def _cut(cell: Text, column: _Column, widest: int) -> Text:
@@ -102,7 +115,18 @@ def _record_columns(rows: Sequence[Row]) -> Iterator[_Column]:
         values = [_at(record, path) for record in records]
         decimals = max((_decimals(value) for value in values if isinstance(value, Decimal)), default=0)
         cells = [_cell(value, path, leaves, decimals) for value, leaves in zip(values, evidence, strict=True)]
-        yield _Column(path, cells, numeric=any(isinstance(value, Decimal | int | float) for value in values))
+        known = [value for value in values if value is not None]
+        numeric = any(isinstance(value, Decimal | int | float) for value in known)
+        if numeric and any(cell.plain.endswith(_MARK) for cell in cells):
+            for cell in cells:  # so that the digits stay below each other
+                cell.append("" if cell.plain.endswith(_MARK) else " " * len(_MARK))
+        yield _Column(
+            path,
+            cells,
+            numeric=numeric,
+            typed=not any(isinstance(value, str | list) for value in known),
+            many=any(isinstance(value, list) for value in known),
+        )
 
 
 def _paths(records: Iterable[Mapping[str, Any]], prefix: str = "") -> list[str]:
@@ -138,7 +162,7 @@ def _cell(value: Any, path: str, evidence: list[Row], decimals: int) -> Text:
         for leaf in own
         if leaf["value"] is not None
     ):
-        cell.append(" ?", style="yellow")
+        cell.append(_MARK, style="yellow")
     return cell
 
 
@@ -186,7 +210,6 @@ def evidence_table(row: Row) -> Iterator[RenderableType]:
     table = plain_table()
     table.add_column("field", overflow="fold")
     table.add_column("value", overflow="fold")
-    table.add_column("as printed", overflow="fold")
     table.add_column("page", justify="right", no_wrap=True)
     table.add_column("box", no_wrap=True)
     table.add_column("sure", justify="right", no_wrap=True)
@@ -195,18 +218,26 @@ def evidence_table(row: Row) -> Iterator[RenderableType]:
     for leaf in row["evidence"]:
         again = leaf["path"] == before  # a further piece of the same value
         before = leaf["path"]
-        unsure = leaf["confidence"] is not None and leaf["confidence"] < UNSURE_BELOW and leaf["value"] is not None
+        unsure = leaf["value"] is not None and leaf["confidence"] is not None and leaf["confidence"] < UNSURE_BELOW
+        sure = "" if again or leaf["confidence"] is None else f"{leaf['confidence']:.2f}"
         table.add_row(
             "" if again else printable(leaf["path"]),
-            "" if again or leaf["value"] is None else printable(leaf["value"]),
-            "" if leaf["raw"] is None or leaf["raw"] == leaf["value"] else printable(leaf["raw"]),
+            _value_and_print(leaf, again=again),
             "" if leaf["page"] is None else str(leaf["page"]),
             "" if leaf["x0"] is None else "{x0:.0f},{y0:.0f} {x1:.0f},{y1:.0f}".format_map(leaf),
-            Text(
-                "" if again or leaf["confidence"] is None else f"{leaf['confidence']:.2f}",
-                style="yellow" if unsure else "",
-            ),
+            Text(sure, style="yellow" if unsure else ""),
             Text(leaf["found"] or leaf["reason"] or "", style="" if leaf["found"] else "dim italic"),
         )
     yield table
-    yield Text("box: left,top right,bottom from the top left of the page", style="dim")
+    yield Text("box: left,top right,bottom; below a value: its text on the page, where it differs", style="dim")
+
+
+def _value_and_print(leaf: Row, *, again: bool) -> Text:
+    """The value, and below it the printed text where that differs."""
+    from rich.text import Text
+
+    cell = Text("" if again or leaf["value"] is None else printable(leaf["value"]))
+    if leaf["raw"] is not None and (again or leaf["raw"] != leaf["value"]):
+        cell.append("\n" if cell.plain else "")
+        cell.append(printable(leaf["raw"]), style="dim")
+    return cell

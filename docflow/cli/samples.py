@@ -11,7 +11,9 @@ import typer
 def samples(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to; made when it is not there.")],
 ) -> None:
-    """Write a few sample documents, to try docflow before your own.
+    """Write a few sample documents, and what they say, to try docflow before your own.
+
+    The documents go to DIR/documents, what is printed on them to DIR/truth.
 
     Example:
 
@@ -19,10 +21,13 @@ def samples(
     """
     import shlex
 
+    from rich.text import Text
+
     from docflow.cli.terminal import output_console, printable
     from docflow.samples import write
 
     written = write(folder)
     console = output_console()
-    console.print(f"{len(written)} documents in {printable(folder)}")
-    console.print(f"next: docflow extract {printable(shlex.quote(str(folder)))}")
+    documents = folder / "documents"
+    console.print(f"{len(written)} documents in {printable(documents)}")
+    console.print(Text.assemble(("next  ", "bold"), f"docflow extract {printable(shlex.quote(str(documents)))}"))

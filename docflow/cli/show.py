@@ -67,27 +67,30 @@ def _show_records(
     from docflow.cli.record_table import record_table
 
     counts = dataset.counts()
-    for name in [program] if program else dataset.programs:
+    programs = [program] if program else dataset.programs
+    for name in programs:
         rows = _rows(
             connection,
             f"SELECT source, status, record, evidence FROM {_view(name)} "  # noqa: S608
             "WHERE status <> 'failed' ORDER BY created_at DESC LIMIT ?",
             limit,
         )
-        by_status = {status: count for (of, status), count in counts.items() if of == name}
-        summary = ", ".join(
-            f"{by_status[status]:,} {status}" for status in ("valid", "invalid", "failed") if status in by_status
-        )
+        if not rows:
+            continue
+        statuses = [status for status in ("valid", "invalid") if counts[name, status]]
+        summary = ", ".join(f"{counts[name, status]:,} {status}" for status in statuses)
         console.print(Text.assemble((name, "bold"), f"  {summary}"))
-        if rows:
-            for part in record_table(rows, console.width):
-                console.print(part)
-        shown = by_status.get("valid", 0) + by_status.get("invalid", 0)
-        if shown > len(rows):
-            console.print(Text(f"the {len(rows):,} newest of {shown:,} records; --limit shows more", style="dim"))
-        if "failed" in by_status:
-            console.print(Text("--failed shows what failed and why", style="dim"))
+        for part in record_table(rows, console.width):
+            console.print(part)
+        if counts[name, "invalid"]:
+            console.print(Text("--evidence SOURCE shows why a record is invalid", style="dim"))
+        stored = counts[name, "valid"] + counts[name, "invalid"]
+        if stored > len(rows):
+            console.print(Text(f"the {len(rows):,} newest of {stored:,} records; --limit shows more", style="dim"))
         console.print()
+    failed = sum(counts[name, "failed"] for name in programs)
+    if failed:
+        console.print(Text.assemble((f"{failed:,} failed", "red"), ": --failed shows which, why and what helps"))
 
 
 def _show_failed(console: Console, connection: duckdb.DuckDBPyConnection, program: str | None, limit: int) -> None:
@@ -113,9 +116,9 @@ def _show_failed(console: Console, connection: duckdb.DuckDBPyConnection, progra
                 (f"  {printable(error.get('stage'))}, {printable(error.get('type'))}", "dim"),
             )
         )
-        console.print(Padding(Text(printable(error.get("message"))), (0, 0, 0, 2)))
+        console.print(Padding(Text(printable(error.get("message"))), (0, 0, 0, 2), expand=False))
         if error.get("hint"):
-            console.print(Padding(Text(printable(error["hint"]), style="dim"), (0, 0, 0, 2)))
+            console.print(Padding(Text(printable(error["hint"]), style="dim"), (0, 0, 0, 2), expand=False))
     total = _rows(connection, f"SELECT count(*) AS n FROM {view} WHERE status = 'failed'")[0]["n"]  # noqa: S608
     if total > len(rows):
         console.print(Text(f"the {len(rows):,} newest of {total:,} failed; --limit shows more", style="dim"))
@@ -147,5 +150,6 @@ def _view(name: str) -> str:
 
 
 def _rows(connection: duckdb.DuckDBPyConnection, sql: str, *parameters: object) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = connection.execute(sql, list(parameters)).to_arrow_table().to_pylist()
-    return rows
+    answer = connection.execute(sql, list(parameters))
+    names = [column[0] for column in answer.description]
+    return [dict(zip(names, row, strict=True)) for row in answer.fetchall()]

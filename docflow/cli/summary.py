@@ -54,7 +54,7 @@ def _print_failures(console: Console, run: Run) -> None:
     for document in run.errors[:FAILURES_SHOWN]:
         console.print(Text.assemble((printable(document.source), "bold"), f": {printable(document.error.message)}"))
         if document.error.hint:
-            console.print(Padding(Text(printable(document.error.hint), style="dim"), (0, 0, 0, 2)))
+            console.print(Padding(Text(printable(document.error.hint), style="dim"), (0, 0, 0, 2), expand=False))
     more = run.failed - min(len(run.errors), FAILURES_SHOWN)
     if more > 0:
         console.print(f"and {more:,} more failed")
@@ -68,6 +68,7 @@ def _print_next(console: Console, run: Run) -> None:
     out = shlex.quote(printable(run.out))
     if run.stopped:
         console.print(f"Interrupted. What is done is kept in {out}; the same command goes on from there.")
+    console.print()
     lines = [("data", f"{out}/records")] if run.documents or run.skipped else []
     lines += [("next", f"docflow show {out}")] if run.documents or run.skipped else []
     if run.failed or run.skipped_failed:

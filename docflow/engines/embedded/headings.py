@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from docflow.documents.model import Box, Word
 from docflow.engines.embedded.figures import figures
@@ -107,9 +109,10 @@ def _parts(words: Sequence[Word], own: set[str]) -> tuple[list[Heading], int]:
             for word, text_start, piece in _with_starts(taken, words, starts, squashed)
         ]
         phrase = text[start:end]
-        if is_name:
+        meanings = known.of_word.get(phrase, ()) if is_name else abbreviated(taken[-1].text)
+        if is_name or meanings:
             covered += end - start
-            headings.append(Heading(taken, known.of_word.get(phrase, ()), phrase))
+            headings.append(Heading(taken, meanings, phrase))
         elif headings and (all(_UNIT.match(word.text) for word in taken) or not headings[-1].concepts):
             headings[-1].words += taken
         else:
@@ -125,6 +128,19 @@ def _parts(words: Sequence[Word], own: set[str]) -> tuple[list[Heading], int]:
         else:
             merged.append(heading)
     return merged, covered
+
+
+@cache
+def abbreviated(text: str) -> tuple[str, ...]:
+    """The concepts whose names a word with a full stop may shorten ("Bezeichn."); the commonest meaning first."""
+    start = squash(text)
+    if not text.endswith(".") or len(start) < 3:
+        return ()
+    counts: Counter[str] = Counter()
+    for word, meanings in concepts().of_word.items():
+        if word.startswith(start):
+            counts.update(meanings)
+    return tuple(meaning for meaning, _ in counts.most_common(2))
 
 
 def _with_starts(

@@ -15,7 +15,16 @@ from decimal import Decimal
 from docflow.documents.model import Word
 from docflow.engines.embedded.context import ABSENT, Context, LeafReading
 from docflow.engines.embedded.figures import Figure, figures, product_fits
-from docflow.engines.embedded.tables import Row, Table, amount_of, leaf_reading, pieces_of, words_within
+from docflow.engines.embedded.tables import (
+    Row,
+    Table,
+    amount_of,
+    leaf_reading,
+    pieces_of,
+    spaced,
+    word_spans,
+    words_within,
+)
 from docflow.engines.embedded.vocabulary import Leaf, is_total, opens_with, total_words
 from docflow.fields.kinds import Kind
 from docflow.fields.text import plain
@@ -53,13 +62,11 @@ class ItemLine:
     @property
     def rest(self) -> list[Word]:
         """The words that describe: not taken by a figure, a mark or a tax letter."""
-        kept, at = [], 0
-        for word in self.line.words:
-            end = at + len(word.text)
-            taken = sum(max(0, min(end, b) - max(at, a)) for a, b in self.spans)
+        kept = []
+        for word, (start, end) in zip(self.line.words, word_spans(self.line.words), strict=True):
+            taken = sum(max(0, min(end, b) - max(start, a)) for a, b in self.spans)
             if taken < 0.5 * len(word.text):
                 kept.append(word)
-            at = end + 1
         while kept and not any(ch.isalnum() for ch in kept[0].text):
             kept.pop(0)
         while kept and not any(ch.isalnum() for ch in kept[-1].text):
@@ -75,7 +82,7 @@ class ItemLine:
 
 def parse_line(line: Line) -> ItemLine:
     """Find the amount at the end of a line, and quantity and unit price before it."""
-    text = plain(" ".join(word.text for word in line.words))
+    text = plain(spaced(line.words))
     item = ItemLine(line, text)
     found = list(figures(text))
     for figure in reversed(found):
@@ -245,16 +252,18 @@ def adds_up(rows: Sequence[Row], amount: str, context: Context) -> bool:
 def _read_page(lines: Sequence[Line], table: Table | None, leaves: Sequence[Leaf], roles: dict[str, Leaf]) -> list[Row]:
     start = table.top + 1 if table else 0
     zone = _zone([parse_line(line) for line in lines[start:]], headed=table is not None)
-    items = _items(zone)
-    return [_row(item, leaves, roles) for item in items]
+    rows = [_row(item, leaves, roles) for item in _items(zone)]
+    named = roles.get("description")
+    return [row for row in rows if named is None or table is not None or row[named.name].printed is not None]
 
 
 def _zone(lines: list[ItemLine], *, headed: bool) -> list[ItemLine]:
     """The lines that hold the items: up to the first sum after the first amount, and from where descriptions begin."""
     kept: list[ItemLine] = []
     seen = False
+    sums = _sum_lines(lines)
     for index, line in enumerate(lines):
-        if is_total(line.text) and not (line.fits and line.describes and line.price is not None):
+        if index in sums:
             if not seen:
                 kept = []
                 continue
@@ -282,6 +291,17 @@ def _zone(lines: list[ItemLine], *, headed: bool) -> list[ItemLine]:
     if headed:
         return kept
     return kept[_first_text(kept, anchors) :]
+
+
+def _sum_lines(lines: Sequence[ItemLine]) -> set[int]:
+    """Lines of sums, taxes and payments, and amounts that stand alone under the name of a sum."""
+    sums: set[int] = set()
+    for index, line in enumerate(lines):
+        if is_total(line.text) and not (line.fits and line.describes and line.price is not None):
+            sums.add(index)
+        elif index - 1 in sums and lines[index - 1].amount is None and line.amount and not line.rest:
+            sums.add(index)
+    return sums
 
 
 def _is_furniture(line: ItemLine) -> bool:

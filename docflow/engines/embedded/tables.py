@@ -8,7 +8,6 @@ hold and by whether quantity x price gives the amount. Lists without a head are 
 from __future__ import annotations
 
 import itertools
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -21,6 +20,7 @@ from docflow.engines.embedded.figures import Figure, figures, product_fits
 from docflow.engines.embedded.headings import Heading, headings_of
 from docflow.engines.embedded.vocabulary import Leaf, concepts, is_total, leaves_of, opens_with, squash, total_words
 from docflow.fields.kinds import Kind
+from docflow.fields.text import plain
 from docflow.reading.layout import Cell, Line
 from docflow.reading.tables import BodyLine, cut_lanes, group_rows, lane_at, span_of
 
@@ -105,11 +105,11 @@ class Table:
 
 def leaf_reading(leaf: Leaf, words: Sequence[Word], page: int, confidence: float) -> LeafReading:
     """What these words, the content of one cell of a table, say for this leaf."""
-    text = " ".join(word.text for word in words).strip()
-    if not text or not any(ch.isalnum() for ch in text):
+    text = " ".join(word.text for word in words)
+    if not any(ch.isalnum() for ch in text):
         return ABSENT
     if leaf.kind in _NUMERIC:
-        figure = pick_figure(text, leaf.kind)
+        figure = pick_figure(plain(spaced(words)), leaf.kind)
         if figure is None:
             return ABSENT
         taken = words_within(words, figure.start, figure.end)
@@ -119,9 +119,7 @@ def leaf_reading(leaf: Leaf, words: Sequence[Word], page: int, confidence: float
 
 def pick_figure(text: str, kind: Kind) -> Figure | None:
     """The number of a cell that holds one, the likeliest for the kind where it holds several."""
-    found = figures(
-        unicodedata.normalize("NFKC", text) if len(unicodedata.normalize("NFKC", text)) == len(text) else text
-    )
+    found = figures(text)
     if not found:
         return None
     if kind == Kind.MONEY:
@@ -132,13 +130,33 @@ def pick_figure(text: str, kind: Kind) -> Figure | None:
 
 
 def words_within(words: Sequence[Word], start: int, end: int) -> list[Word]:
-    """The words that the characters from ``start`` to ``end`` of their text, joined by single spaces, belong to."""
-    taken, at = [], 0
-    for word in words:
-        if at < end and at + len(word.text) > start:
-            taken.append(word)
-        at += len(word.text) + 1
-    return taken
+    """The words that the characters from ``start`` to ``end`` of their ``spaced`` text belong to."""
+    return [word for word, (a, b) in zip(words, word_spans(words), strict=True) if a < end and b > start]
+
+
+def word_spans(words: Sequence[Word]) -> list[tuple[int, int]]:
+    """Where each word stands in the text that ``spaced`` makes of them."""
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for index, word in enumerate(words):
+        if index:
+            at += len(_space(words[index - 1], word))
+        spans.append((at, at + len(word.text)))
+        at += len(word.text)
+    return spans
+
+
+def spaced(words: Sequence[Word]) -> str:
+    """Words as one text, with two spaces where a gap is too wide to stand inside a number ("12 500,00")."""
+    text = ""
+    for index, word in enumerate(words):
+        text += (_space(words[index - 1], word) if index else "") + word.text
+    return text
+
+
+def _space(left: Word, right: Word) -> str:
+    gap = right.level_box.x0 - left.level_box.x1
+    return "  " if gap < 0 or gap > 0.5 * min(left.level_box.height, right.level_box.height) else " "
 
 
 def pieces_of(words: Iterable[Word], page: int) -> tuple[Piece, ...]:
@@ -610,6 +628,7 @@ def _fill_in(table: Table, texts: Sequence[bool], money: Sequence[int]) -> None:
                 table.columns[leaf.name] = rest[-1]
                 table.score += 1.0
         used = set(table.columns.values())
+    _multiply(table, texts)
     naming = [leaf for leaf in table.leaves if leaf.concepts and leaf.concepts[0] in ("description", "test")]
     if naming and not any(
         leaf.name in table.columns and _letters(table, table.columns[leaf.name]) >= 2 for leaf in naming
@@ -620,6 +639,31 @@ def _fill_in(table: Table, texts: Sequence[bool], money: Sequence[int]) -> None:
         table.columns, table.score = {}, 0.0
     if len(table.columns) < min(2, len(table.leaves)):
         table.columns, table.score = {}, 0.0
+
+
+def _multiply(table: Table, texts: Sequence[bool]) -> None:
+    """Find the columns of quantity, price and amount by their product, where a head did not tell one of them."""
+    parts: list[Leaf | None] = [
+        next((leaf for leaf in table.leaves if set(leaf.concepts[:1]) & meanings), None)
+        for meanings in ({"quantity", "hours"}, {"unit_price", "rate"}, {"amount", "net_amount"})
+    ]
+    missing = [leaf for leaf in parts if leaf is not None and leaf.name not in table.columns]
+    if None in parts or len(missing) != 1:
+        return
+    used = set(table.columns.values())
+    free = [lane for lane in range(len(texts)) if lane not in used and _share(table, lane, Kind.QUANTITY) > 0.5]
+    for lane in free:
+        lanes = [table.columns.get(leaf.name, lane) for leaf in parts if leaf is not None]
+        fitting = sum(_row_fits(row, lanes) for row in table.rows)
+        if fitting >= max(1, 0.6 * len(table.rows)):
+            table.columns[missing[0].name] = lane
+            table.score += 1.5
+            return
+
+
+def _row_fits(row: TableRow, lanes: Sequence[int]) -> bool:
+    found = [figures(plain(spaced(row.lanes[lane]))) for lane in lanes]
+    return all(found) and product_fits(found[0][0], found[1][-1], found[2][-1])
 
 
 def _letters(table: Table, lane: int) -> float:

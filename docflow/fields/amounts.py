@@ -6,9 +6,8 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import lru_cache
 
-from docflow.fields.currencies import currencies, mark_source, meaning
+from docflow.fields.currencies import currencies, mark_at_end, mark_at_start, meaning
 from docflow.fields.locale import Locale
 from docflow.fields.text import fold, plain
 
@@ -51,28 +50,19 @@ class _Reading:
 _RUN = re.compile(r"\d+(?:[.,']\d+)*|(?<![\w.,])[.,]\d{2}(?!\d)")
 _SPACED = re.compile(r"\d{1,3}(?:([ \u00a0\u2009\u202f])\d{3})(?:\1\d{3})*(?:[.,]\d{1,6})?(?!\d|[.,]\d)")
 _SPLIT = re.compile(r"(\d+)(?: ([.,]) ?|([.,]) )(\d{2})(?![\w%]|[.,/:-]\d)")
-_NO_CENTS = re.compile(r"[.,]-{1,2}(?![\w-])|:-(?![\w-])")
+_NO_CENTS = re.compile(r"[.,]-{1,2}(?![\w-])|[:/]-(?![\w-])")  # 12,- and 12.-- and 99:- and 500/-
 _AFTER_SIGN = re.compile(r" ?(-)(?![\w-])| ?(cr)\b")
 _PERCENT = re.compile(r" ?%")
-_TAX_CODE = re.compile(r" {0,2}([A-Z]{1,2}|\*)(?= {0,2}(?:[A-Z]|\*)?\s*$|\*?\)?\s*$)|([A-Z]{1,2}|\*)(?![\w-])")
+_TAX_CODE = re.compile(r" {0,2}([A-Z]{1,2}|\*)(?!\w)(?= {0,2}(?:[A-Z]|\*)?\s*$|\*?\)?\s*$)|([A-Z]{1,2}|\*)(?![\w-])")
 _UNIT = re.compile(
     r" ?(kgs?|g|gm|gr|mg|lbs?|oz|ml|cl|ltr|l|m2|m²|m3|m³|km|cm|mm|m|kwh|kw|pcs?|pce|stk|st\.|stuck|uds?|un|szt|pz"
-    r"|nos?|ea|x|hrs?|h|std|min|days?)(?![^\W_])"
+    r"|nos?|ea|hrs?|h|std|min|days?)(?![^\W_])"
 )
+_TIMES = re.compile(r" ?[x×@*](?= ?$| |[^\w\s]|\d+[.,]\d{2}(?!\d))")
 _TIMES_BEFORE = re.compile(r"(?<![^\W_])[x×@*] ?$")
 _LOOKALIKES = str.maketrans("OoQDIl|iSB", "0000111158")
 _MISREAD = re.compile(r"(?<![\w.,'-])(?=[^\s.,]*\d|[^\s]*[.,][^\s]*\d)[\dOoIl|SB]{1,7}[.,][\dOo]{2}(?![\w.,])")
 _GROUPED = re.compile(r"\d{1,3}(?:\d{3})+")
-
-
-@lru_cache(maxsize=1)
-def _currency_before() -> re.Pattern[str]:
-    return re.compile(rf"(?:{mark_source()})[ \u00a0:]{{0,3}}-?[ \u00a0]?$")
-
-
-@lru_cache(maxsize=1)
-def _currency_after() -> re.Pattern[str]:
-    return re.compile(rf"[ \u00a0]{{0,2}}({mark_source()})")
 
 
 def find_amounts(text: str, locale: Locale | None = None) -> list[FoundAmount]:
@@ -99,12 +89,10 @@ def _between(line: str, start: int, stop: int, locale: Locale | None) -> Iterato
     position = start
     while match := _RUN.search(line, position, stop):
         span, repaired = _whole_number(line, match, locale)
-        found = _amount_at(line, span, locale, repaired)
+        found = _amount_at(line, span, locale, repaired, floor=start)
         if found is None:
             position = match.end()
             continue
-        if found.start < start:  # a sign that belongs to the number before
-            found = replace(found, start=found.number[0])
         yield found
         position = start = max(found.end, span[1])
 
@@ -133,41 +121,44 @@ def _groups_by_space(line: str, spaced: re.Match[str], locale: Locale | None) ->
     return spaced[0][-3:-2] == ","
 
 
-def _amount_at(line: str, span: tuple[int, int], locale: Locale | None, repaired: bool = False) -> FoundAmount | None:
-    """The number at ``span`` with what stands around it, or None where it is part of something else."""
+def _amount_at(
+    line: str, span: tuple[int, int], locale: Locale | None, repaired: bool = False, floor: int = 0
+) -> FoundAmount | None:
+    """The number at ``span`` with what stands around it, or None where it is part of something else.
+
+    What stands before ``floor`` belongs to another number.
+    """
     start, end = span
-    before, after = line[max(0, start - 24) : start], line[end : end + 24]
-    if before[-1:] in ".,:/-'" and before[-2:-1].isdigit() and len(before) > 1:
+    if start > 1 and line[start - 1] in ".,:/-'" and line[start - 2].isdigit():
         return None
-    if after[:1] in tuple(":/") and after[1:2].isdigit():
+    if line[end : end + 1] in (":", "/") and line[end + 1 : end + 2].isdigit():
         return None
-    currency_match = _currency_before().search(fold(before))
-    before_sign = before[: currency_match.start()] if currency_match else before
-    whole_start = start - len(before) + currency_match.start() if currency_match else start
-    no_cents = _NO_CENTS.match(after) if "." not in line[start:end] or "," not in line[start:end] else None
-    whole_end = end + (no_cents.end() if no_cents else 0)
-    behind = _currency_after().match(fold(line[whole_end : whole_end + 20])) if not currency_match else None
-    if behind and line[whole_end + behind.start(1) : whole_end + behind.end(1)] in ("l", "st"):
-        behind = None
-    if behind:
-        whole_end += behind.end()
-    mark = _mark(currency_match, behind)
-    currency, others = meaning(mark, locale) if mark else (None, ())
+    before = line[max(floor, start - 24) : start]
+    mark_before = mark_at_end(fold(before))
+    whole_start = start - len(before) + mark_before[0] if mark_before else start
+    no_cents = _NO_CENTS.match(line, end)
+    whole_end = no_cents.end() if no_cents else end
+    mark_behind = mark_at_start(fold(line[whole_end : whole_end + 8]))
+    currency, others = _currency_of([mark[1] for mark in (mark_before, mark_behind) if mark], locale)
+    if mark_behind:
+        whole_end += mark_behind[0]
+    marked = currency is not None
     reading = read_number(line[start:end].replace(" ", "") if repaired else line[start:end], locale, currency)
-    if reading is None or (no_cents and reading.decimals):
+    if reading is None or (no_cents and reading.decimals and no_cents[0] != "/-"):
         return None
-    glued = _glued(line, start, whole_end, before_sign if not currency_match else "", reading.decimals, bool(mark))
-    if glued is None:
-        return None
-    unit, code = glued
-    percent = not mark and _PERCENT.match(line, whole_end) is not None
-    if percent:
-        unit = code = None
-    negative, whole_start, whole_end = _sign(line, whole_start, start, whole_end, reading.decimals, bool(mark))
-    if reading.decimals == 0 and not mark and line[start] == "0" and end - start > 1:
+    if reading.decimals == 0 and not marked and line[start] == "0" and end - start > 1:
         return None  # a code: amounts have no leading zeros
+    beside = _beside(line, start, whole_end, "" if mark_before else before, reading.decimals, marked)
+    if beside is None:
+        return None
+    unit, code = beside
+    percent = not marked and _PERCENT.match(line, whole_end) is not None
+    money_like = reading.decimals > 0 or marked
+    negative, whole_start, whole_end = _sign(
+        line, whole_start, start, whole_end, money_like, _has_cents(currency or (locale.currency if locale else None))
+    )
     return FoundAmount(
-        start=whole_start,
+        start=max(whole_start, floor),
         end=whole_end,
         value=-reading.value if negative else reading.value,
         number=span,
@@ -175,64 +166,66 @@ def _amount_at(line: str, span: tuple[int, int], locale: Locale | None, repaired
         currency=currency,
         currency_ambiguous=bool(others),
         percent=percent,
-        unit=unit,
-        code=code,
+        unit=None if percent else unit,
+        code=None if percent else code,
         ambiguous=reading.other is not None,
         alternatives=() if reading.other is None else (-reading.other if negative else reading.other,),
         repaired=repaired,
     )
 
 
-def _mark(before: re.Match[str] | None, behind: re.Match[str] | None) -> str | None:
-    if before:
-        return before[0].rstrip(" \u00a0:-")
-    return behind[1] if behind else None
+def _has_cents(currency: str | None) -> bool:
+    return not currency or bool(currencies()[currency]["minor"])
 
 
-def _glued(
+def _currency_of(marks: list[str], locale: Locale | None) -> tuple[str | None, tuple[str, ...]]:
+    """The currency that the signs around a number mean, and what else they could: the clearer of the two counts."""
+    meanings = [meaning(mark, locale) for mark in marks]
+    return min(meanings, key=lambda one: len(one[1]), default=(None, ()))
+
+
+def _beside(
     line: str, start: int, end: int, before: str, decimals: int, marked: bool
 ) -> tuple[str | None, str | None] | None:
     """The unit and the tax code around a number; None where the letters around it make it part of a code."""
     money_like = marked or decimals == 2
     if before and (before[-1].isalnum() or before[-1] in "#_"):
         lone = len(before) == 1 or not before[-2].isalnum()
-        if not money_like and not (lone and before[-1] in "xX×@"):
-            return None
-        if before[-1] in "#_":
+        if before[-1] in "#_" or not (money_like or (lone and before[-1] in "xX×")):
             return None
     rest = line[end : end + 12]
+    if _TIMES.match(fold(rest)):
+        return "x", None
     unit = _UNIT.match(fold(rest))
     code = _TAX_CODE.match(rest) if money_like else None
-    if code and code[0].strip() == "CR":
-        code = None
-    if code and (not unit or unit[1].upper() == code[0].strip()):
+    if code and code[0].strip() != "CR" and (not unit or unit[1].upper() == code[0].strip()):
         return None, (code[1] or code[2])
     if unit:
         return unit[1], None
-    if _TIMES_BEFORE.search(fold(line[max(0, start - 2) : start])) and not marked and decimals == 0:
+    if not money_like and (rest[:1].isalpha() or (rest[:1] == "-" and rest[1:2].isalnum())):
+        return None
+    if decimals == 0 and not marked and _TIMES_BEFORE.search(fold(line[max(0, start - 2) : start])):
         return "x", None
-    if rest[:1].isalpha() and not money_like:
-        return None
-    if rest[:1] == "-" and rest[1:2].isalnum() and not money_like:
-        return None
     return None, None
 
 
-def _sign(line: str, start: int, number_start: int, end: int, decimals: int, marked: bool) -> tuple[bool, int, int]:
-    """Whether the number is negative, and its span with the sign."""
-    before = line[:start]
-    money_like = decimals > 0 or marked
-    after = _AFTER_SIGN.match(fold(line[end : end + 6])) if money_like else None
-    if line[end : end + 1] == ")" and before.endswith("(") and money_like:
-        return True, start - 1, end + 1
-    if "-" in line[start:number_start]:
+def _sign(line: str, start: int, number_start: int, end: int, money_like: bool, cents: bool) -> tuple[bool, int, int]:
+    """Whether the number is negative, and its span with the sign.
+
+    Where a currency has no ``cents`` a dash behind the amount ends it (1,200-) and is no sign.
+    """
+    between, before = line[start:number_start], line[:start]
+    if money_like and line[end : end + 1] == ")" and ("(" in between or before.endswith("(")):
+        return True, start - (0 if "(" in between else 1), end + 1
+    if "-" in between:
         return True, start, end
     stripped = before.rstrip()
     if stripped.endswith("-") and stripped[-2:-1] in ("", " ", "(", ":", "="):
         gap = len(before) - len(stripped)
         if gap == 0 or (money_like and gap == 1):
             return True, len(stripped) - 1, end
-    if after:
+    after = _AFTER_SIGN.match(fold(line[end : end + 6])) if money_like else None
+    if after and (cents or not after[1]):
         return True, start, end + after.end()
     return False, start, end
 
@@ -257,20 +250,17 @@ def read_number(figures: str, locale: Locale | None, currency: str | None = None
         return _reading(head, tail)
     if len(tail) != 3 or not 1 <= len(head) <= 3 or (head[0] == "0"):
         return _reading(head or "0", tail)
-    decimal = _decimal_mark(locale, currency)
     grouped, decimals = _reading(text, ""), _reading(head, tail)
-    if decimal is not None:
-        return decimals if last == decimal else grouped
-    return None if grouped is None or decimals is None else replace(grouped, other=decimals.value)
-
-
-def _decimal_mark(locale: Locale | None, currency: str | None) -> str | None:
-    if currency is not None and currencies()[currency]["minor"] == 0:
-        return ""  # no decimals: every mark groups
+    if grouped is None or decimals is None:
+        return None
+    known = currencies()[currency] if currency is not None else {"minor": 2}
+    if known["minor"] == 0:
+        return grouped
     if locale is not None and locale.decimal:
-        return locale.decimal
-    mark = currencies()[currency].get("decimal") if currency is not None else None
-    return str(mark) if mark else None
+        return decimals if last == locale.decimal else grouped
+    if "decimal" in known and last != known["decimal"]:
+        return grouped  # $ 1,234: every country that uses the currency groups so
+    return replace(grouped, other=decimals.value)
 
 
 def _reading(whole: str, decimals: str) -> _Reading | None:
@@ -283,6 +273,8 @@ def _reading(whole: str, decimals: str) -> _Reading | None:
         if len(set(re.sub(r"\d", "", whole))) > 1:
             return None
     figures = "".join(parts)
+    if len(decimals) > MAX_DECIMALS:
+        decimals = decimals[:MAX_DECIMALS] + decimals[MAX_DECIMALS:].rstrip("0")
     if len(figures) > MAX_FIGURES or len(decimals) > MAX_DECIMALS:
         return None
     return _Reading(Decimal(f"{figures}.{decimals}" if decimals else figures), len(decimals))

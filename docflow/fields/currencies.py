@@ -43,7 +43,7 @@ def owners() -> Mapping[str, tuple[str, ...]]:
     for code, data in currencies().items():
         for mark in (code, *data["signs"], *data.get("names", ())):
             table.setdefault(_key(mark), []).append(code)
-    return {mark: tuple(codes) for mark, codes in table.items()}
+    return {mark: tuple(dict.fromkeys(codes)) for mark, codes in table.items()}
 
 
 def _key(mark: str) -> str:
@@ -67,6 +67,54 @@ def _signs() -> set[str]:
     # Signs made of marks alone (":-") say something only behind an amount, where the amounts' reader looks.
     printed = {mark for data in currencies().values() for mark in data["signs"] if mark[0] not in ":,"}
     return {_key(mark) for mark in printed} | {code.lower() for code in currencies()}
+
+
+@lru_cache(maxsize=1)
+def _marks() -> tuple[frozenset[str], int]:
+    """Every folded sign and code, and the length of the longest."""
+    signs = frozenset(_signs())
+    return signs, max(map(len, signs))
+
+
+def mark_at_end(folded: str) -> tuple[int, str] | None:
+    """The sign or code with which a folded text ends, a little punctuation after it aside: (start, sign)."""
+    end = len(folded)
+    for dropped in range(4):
+        found = _mark_up_to(folded, end - dropped)
+        if found:
+            return found
+        if folded[end - dropped - 1 : end - dropped] not in (" ", "\u00a0", ":", ".", "-", "("):
+            return None
+    return None
+
+
+def _mark_up_to(folded: str, end: int) -> tuple[int, str] | None:
+    signs, longest = _marks()
+    for length in range(min(longest, end), 0, -1):
+        mark = folded[end - length : end]
+        if mark in signs:
+            start = end - length
+            inside_word = mark[0].isalpha() and start > 0 and folded[start - 1].isalpha() and mark[0] < "\u1100"
+            return None if inside_word else (start, mark)
+    return None
+
+
+def mark_at_start(folded: str) -> tuple[int, str] | None:
+    """The sign or code with which a folded text begins, up to two spaces before it aside: (end, sign).
+
+    A sign that figures follow at once belongs to those.
+    """
+    start = len(folded) - len(folded.lstrip(" \u00a0"))
+    if start > 2 or start == len(folded):
+        return None
+    signs, longest = _marks()
+    for end in range(min(start + longest, len(folded)), start, -1):
+        mark = folded[start:end]
+        if mark in signs:
+            behind = folded[end : end + 1]
+            inside_word = mark[-1].isalpha() and behind.isalpha() and mark[-1] < "\u1100"
+            return None if inside_word or behind.isdigit() else (end, mark)
+    return None
 
 
 @lru_cache(maxsize=1)

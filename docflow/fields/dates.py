@@ -45,16 +45,18 @@ _BARE = re.compile(
 )
 _LINK = r"[\s.,/'\-]{0,3}(?:(?:de|del|di|of|den|the) |d')?"
 _DAY_WORD_YEAR = re.compile(
-    rf"(?<!\d)(\d{{1,2}})(?:(?:st|nd|rd|th|er|e|a|o)(?![a-z])|[.ºª°])?{_LINK}([a-zß]{{3,12}}){_LINK}({_YEAR}|1[6-8]\d\d(?!\d))"
+    rf"(?<![\doil|])(\d{{1,2}})(?:(?:st|nd|rd|th|er|e|a|o)(?![a-z])|[.ºª°])?{_LINK}([a-zß]{{3,12}}){_LINK}({_YEAR}|1[6-8]\d\d(?!\d))"
 )
 _WORD_DAY_YEAR = re.compile(
-    rf"(?<![a-zß])([a-zß]{{3,12}})[\s.\-]{{0,2}}(\d{{1,2}})(?:st|nd|rd|th)?(?: ?[,/'\-] ?'?|\.? )({_YEAR})"
+    rf"(?<![a-zß])([a-zß]{{3,12}})[\s.\-]{{0,2}}(\d{{1,2}})(?:st|nd|rd|th)?(?:\.? ?[,/'\-] ?'?|\. ?| )({_YEAR})"
 )
 _YEAR_WORD_DAY = re.compile(r"(?<!\d)((?:19|20)\d\d)[\s.,/\-]{0,2}([a-zß]{3,12})[\s.,/\-]{0,2}(\d{1,2})(?!\d)")
 _CJK = re.compile(
     r"(?:(令和|平成|昭和|民國|民国)\s*)?(\d{1,4}|元)\s*[年년]\s*(\d{1,2})\s*[月월]\s*(\d{1,2})\s*[日일号號]?"
 )
 _ERAS = {"令和": 2018, "平成": 1988, "昭和": 1925, "民國": 1911, "民国": 1911}  # the year before the first of the era
+_ERA_LETTER = re.compile(r"(?<![A-Za-z])([RHS])\.?(\d{1,2})[./](\d{1,2})[./](\d{1,2})(?![\d./])")
+_ERA_OF = {"R": "令和", "H": "平成", "S": "昭和"}
 _SPACED = re.compile(r"\s*(\d{1,2}) (\d{1,2}) ((?:19|20)\d\d)\s*")
 _GLUED_WORD = re.compile(r"[^\W\d_]{4}$")  # a label whose space was lost; fewer letters belong to a code
 _VERSION = re.compile(r"(?:\bv|\bver|version|\brev|release|firmware|\bip)[\s.:]*$")
@@ -62,8 +64,11 @@ _LOOKALIKES = str.maketrans("OoQDIl|i!SsBZz", "00001111155822")
 _MISREAD = re.compile(
     r"(?<![^\W_])(?=[^\s]*\d)([\dOoQDIl|i!SsBZz]{1,2})([-./])([\dOoQDIl|i!SsBZz]{1,2})\2([\dOoQDIl|i!SsBZz]{4}|[\dOoQDIl|i!SsBZz]{2})(?![^\W_])"
 )
+_MISREAD_YEAR_FIRST = re.compile(r"(?<![^\W_])([2Zz][\dOo]{3})([-./])([\dOoIl|]{1,2})\2([\dOoIl|]{1,2})(?![^\W_])")
 _MISREAD_SLASH = re.compile(r"(?<!\d)([0-3]\d)([/1lI|])([01]\d)([/1lI|])((?:19|20)\d\d)(?!\d)")
-_MISREAD_WORD = re.compile(rf"(?<!\d)(\d{{1,2}})([\s.,/\-]{{1,2}})([a-z015|8]{{3,9}})[\s.,/\-]{{1,2}}({_LONG_YEAR})")
+_MISREAD_WORD = re.compile(
+    rf"(?<![a-z\d])(?=\d|[oil|]\d)([\doil|]{{1,2}})([\s.,/\-]{{1,2}})([a-z015|8]{{3,9}})[\s.,/\-]{{1,2}}({_LONG_YEAR})"
+)
 
 
 def find_dates(text: str, locale: Locale | None = None) -> list[FoundDate]:
@@ -98,6 +103,8 @@ def _candidates(line: str, locale: Locale | None, order: DateOrder | None) -> It
     """Dates by each way of writing them, the surest way first."""
     if "年" in line or "년" in line:
         yield from _with_signs(line)
+    if locale is not None and locale.country == "JP":
+        yield from _era_letters(line)
     yield from _year_first(line)
     yield from _numeric(line, order)
     folded = fold(line)
@@ -134,6 +141,13 @@ def _with_signs(line: str) -> Iterator[FoundDate]:
             yield FoundDate(match.start(), match.end(), value)
 
 
+def _era_letters(line: str) -> Iterator[FoundDate]:
+    for match in _ERA_LETTER.finditer(line):
+        value = _day(_ERAS[_ERA_OF[match[1]]] + int(match[2]), int(match[3]), int(match[4]))
+        if value:
+            yield FoundDate(match.start(), match.end(), value)
+
+
 def _year_first(line: str) -> Iterator[FoundDate]:
     for match in _YEAR_MONTH_DAY.finditer(line):
         value = _day(int(match[1]), int(match[3]), int(match[4]))
@@ -149,7 +163,8 @@ def _numeric(line: str, order: DateOrder | None) -> Iterator[FoundDate]:
         first, mark, second, other_mark, figures = match.groups()
         if not _stands_alone(line, match, last_end) or not _marks_fit(mark, other_mark, figures):
             continue
-        found = _read_numeric(match.span(), int(first), int(second), figures, order)
+        mended = mark.strip() != other_mark.strip() and (mark, other_mark) != ("/", "-")
+        found = _read_numeric(match.span(), int(first), int(second), figures, order, mended)
         if found:
             yield found
             position = last_end = match.end()
@@ -173,7 +188,7 @@ def _marks_fit(mark: str, other_mark: str, figures: str) -> bool:
     first, second = mark.strip(), other_mark.strip()
     if first == second:
         spaced = mark != first or other_mark != second
-        return first != "," and not (spaced and len(figures) == 2)
+        return first != "," and not (spaced and len(figures) == 2 and first != "/")
     return len(figures) == 4 and not {first, second} <= {",", "-"}
 
 
@@ -182,7 +197,7 @@ def _read_numeric(
 ) -> FoundDate | None:
     year = _year(figures)
     day_first, month_first = _day(year, second, first), _day(year, first, second)
-    if len(figures) == 2 and (order == "ymd" or first > 31):
+    if len(figures) == 2 and first > 9 and (order == "ymd" or first > 31):
         year_first = _day(_year(f"{first:02}"), second, int(figures))
         if year_first:
             return FoundDate(*span, year_first, repaired=repaired)
@@ -257,9 +272,14 @@ def _repaired(line: str, order: DateOrder | None) -> Iterator[FoundDate]:
             found = _read_numeric(match.span(), int(match[1]), int(match[3]), match[5], order, repaired=True)
             if found:
                 yield found
+    for match in _MISREAD_YEAR_FIRST.finditer(line):
+        year, number, day = (int(match[group].translate(_LOOKALIKES)) for group in (1, 3, 4))
+        value = _day(year, number, day)
+        if value and year < 2100:
+            yield FoundDate(match.start(), match.end(), value, repaired=True)
     for match in _MISREAD_WORD.finditer(fold(line)):
         month = _misread_month(match[3])
-        value = _day(_year(match[4]), month, int(match[1])) if month else None
+        value = _day(_year(match[4]), month, int(match[1].translate(_LOOKALIKES))) if month else None
         if value:
             yield FoundDate(match.start(), match.end(), value, repaired=True)
 

@@ -84,7 +84,10 @@ def _number(raw: str, locale: Locale | None, *, money: bool) -> Normalised:
         found = [one for one in found if not one.percent] or found
         found = [one for one in found if one.currency] or [one for one in found if one.decimals == 2] or found
     if not found:
-        return Normalised(None, note="is no number" if any(char.isdigit() for char in raw) else "has no figures")
+        figures = any(char.isdigit() for char in raw)
+        return Normalised(
+            None, note="is no number, or has more than 18 figures or 6 decimals" if figures else "has no figures"
+        )
     values = list(dict.fromkeys(one.value for one in found))
     if len(values) > 1:
         return Normalised(values[0], True, tuple(values[1:]), "holds several numbers")
@@ -146,7 +149,7 @@ def _boolean(raw: str, locale: Locale | None) -> Normalised:
     if empty:
         return Normalised(False)
     text = raw.strip(" .:;,!\"'").casefold()
-    if text in ("1", "x", "√", "o", "t"):
+    if text in ("1", "x", "√", "t"):
         return Normalised(True)
     if text in ("0", "f"):
         return Normalised(False)
@@ -195,7 +198,7 @@ def _choice(raw: str, choices: Sequence[str]) -> Normalised:
 
 
 def _identifier(raw: str, locale: Locale | None) -> Normalised:
-    text = collapse(raw).strip(" :;,|\"'*_~=").rstrip(".")
+    text = collapse(raw).strip(" :;,|\"'*_~=.-")
     if not any(char.isalnum() for char in text):
         return Normalised(None, note="has neither letters nor figures")
     iban = re.sub(r"^IBAN[ :.]*", "", text, flags=re.IGNORECASE)
@@ -214,7 +217,7 @@ def _address(raw: str, locale: Locale | None) -> Normalised:
 
 
 def _trimmed(text: str) -> Normalised:
-    text = text.strip(" ,;:|*_~=\"'").lstrip(".-)/\\ ").rstrip("-(/\\ ")
+    text = text.strip(' ,;:|*_~="').lstrip("-)/\\ ").rstrip("-(/\\ ")
     if not any(char.isalnum() for char in text):
         return Normalised(None, note="has neither letters nor figures")
     return Normalised(text)

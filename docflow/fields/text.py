@@ -14,6 +14,7 @@ def _plain_table() -> dict[int, str]:
     table = {ord(mark): "'" for mark in _APOSTROPHES} | {ord(dash): "-" for dash in _DASHES}
     for code in range(0xFF01, 0xFF5F):  # full-width forms of ASCII, as CJK documents print figures
         table.setdefault(code, chr(code - 0xFEE0))
+    table |= {0x066B: ".", 0x066C: ","}  # Arabic decimal and thousand marks
     for first in (0x0660, 0x06F0, 0x0966, 0x09E6, 0x0E50):  # Arabic, Persian, Devanagari, Bengali and Thai digits
         table |= {first + digit: str(digit) for digit in range(10)}
     return table

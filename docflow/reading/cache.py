@@ -38,7 +38,7 @@ class WordsCache:
             words = tuple(_word(row) for row in rows)
             known = words, float(legibility)
             os.utime(path)  # so that what is used stays longest
-        except (OSError, zlib.error, ValueError, TypeError):
+        except (OSError, zlib.error, ValueError, TypeError, RecursionError):
             return None
         return known
 

@@ -14,6 +14,7 @@ from maker import forms, invoices, particulars, receipts
 from maker.conditions import CONDITIONS, Delivery
 from maker.draft import Draft
 from maker.locales import LOCALES, Locale
+from maker.sheet import Piece
 
 Layout = Callable[[random.Random, Locale, int], Draft]
 
@@ -120,9 +121,12 @@ _USUAL = (
 _COUNTS = (1, 2, 3, 3, 4, 4, 5, 6, 7, 9)
 
 
-def orders(seed: int, count: int, kinds: Sequence[str]) -> list[Order]:
-    """The documents of a collection; more of them never changes the first ones."""
-    out = [order for order in FIRST if order.kind in kinds][:count]
+def orders(seed: int, count: int, kinds: Sequence[str], *, fresh: bool = False) -> list[Order]:
+    """The documents of a collection; more of them never changes the first ones.
+
+    ``fresh`` leaves out what every collection begins with: layouts, countries and conditions as they fall.
+    """
+    out = [] if fresh else [order for order in FIRST if order.kind in kinds][:count]
     rng = random.Random(f"orders/{seed}/{','.join(kinds)}")
     decks: dict[str, list[str]] = {}
 
@@ -175,10 +179,11 @@ def make(order: Order, seed: int, number: int) -> Sample:
         "condition": order.condition,
         "unit": delivery.unit,
         "record": record(draft, made),
-        "boxes": boxes(draft, delivery),
+        "boxes": boxes(draft.sheet.pieces, delivery),
+        "repeats": boxes(draft.sheet.repeats, delivery),
     }
     if order.condition == "broken":
-        truth |= {"status": "failed", "record": None, "boxes": {}}
+        truth |= {"status": "failed", "record": None, "boxes": {}, "repeats": {}}
     return Sample(truth["document"], delivery.content, truth)
 
 
@@ -195,11 +200,11 @@ def record(draft: Draft, kind: Kind) -> dict[str, Any]:
     return out
 
 
-def boxes(draft: Draft, delivery: Delivery) -> dict[str, list[list[float]]]:
+def boxes(pieces: Mapping[str, Sequence[Piece]], delivery: Delivery) -> dict[str, list[list[float]]]:
     """For each printed path its pieces as [page, x0, y0, x1, y1]."""
     if not delivery.matrices:
         return {}
-    return {path: [delivery.box(piece) for piece in pieces] for path, pieces in draft.sheet.pieces.items()}
+    return {path: [delivery.box(piece) for piece in places] for path, places in pieces.items()}
 
 
 def write(folder: Path, seed: int, wanted: Sequence[Order]) -> list[Path]:

@@ -126,7 +126,10 @@ def wrapped(text: str, face: Face, size: float, width: float) -> list[str]:
 
 @dataclass
 class Sheet:
-    """One document being drawn. Sizes in points; ``values`` and ``pieces`` collect the truth by path."""
+    """One document being drawn. Sizes in points.
+
+    ``values`` and ``pieces`` collect the truth by path; ``repeats`` holds where a field is printed once more.
+    """
 
     width: float
     height: float
@@ -138,6 +141,7 @@ class Sheet:
     areas: list[Area] = field(default_factory=list)
     values: dict[str, Any] = field(default_factory=dict)
     pieces: dict[str, list[Piece]] = field(default_factory=dict)
+    repeats: dict[str, list[Piece]] = field(default_factory=dict)
 
     def text(
         self,
@@ -153,8 +157,7 @@ class Sheet:
     ) -> float:
         """Draw spans side by side on the baseline ``y``, aligned at ``x``; their width in points comes back.
 
-        ``goes_on`` says that a field's text is another piece of it; without, a field that is printed once more
-        keeps the pieces of its first place.
+        ``goes_on`` says that a field's text is another piece of it; without, it is the field printed once more.
         """
         face = face or (self.family.bold if bold else self.family.plain)
         size = size or self.size
@@ -164,12 +167,13 @@ class Sheet:
         for part, width in zip(parts, widths, strict=True):
             if part.text.strip():
                 self.texts.append(Placed(self.page, left, y, part.text, face, size, colour))
-                if part.path and (goes_on or part.path not in self.pieces):
-                    self._mark(part, left, y, face, size)
+                if part.path:
+                    repeated = part.path in self.pieces and not goes_on
+                    self._mark(part, left, y, face, size, self.repeats if repeated else self.pieces)
             left += width
         return sum(widths)
 
-    def _mark(self, span: Span, x: float, y: float, face: Face, size: float) -> None:
+    def _mark(self, span: Span, x: float, y: float, face: Face, size: float, pieces: dict[str, list[Piece]]) -> None:
         assert span.path is not None
         lead = len(span.text) - len(span.text.lstrip())
         x += text_width(span.text[:lead], face, size)
@@ -177,7 +181,7 @@ class Sheet:
         low = 0.21 if any(letter in "gjpqyQç,;()[]|$/" for letter in text) else 0.02
         box = Piece(self.page, x, y - 0.74 * size, x + text_width(text, face, size), y + low * size)
         self.values.setdefault(span.path, text if span.value is None else span.value)
-        self.pieces.setdefault(span.path, []).append(box)
+        pieces.setdefault(span.path, []).append(box)
 
     def paragraph(
         self,

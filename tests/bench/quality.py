@@ -1,0 +1,209 @@
+"""How right docflow is on samples with truth: ``python tests/bench/quality.py [DIR] [--fresh N --seed S] [--check]``.
+
+DIR holds ``documents/`` and ``truth/`` as samples/make.py writes them (the project's own samples when not given);
+``--fresh`` makes new ones. Prints tables, and one JSON object as the last line. With ``--check`` the exit code is 1
+when a figure is below its floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(ROOT / "samples"))
+
+import docflow
+from docflow.extraction.result import Result
+from tests.bench.scoring import ListScore, PairScore, Score, grounded, ratio
+
+BUILT_IN = ("receipt", "invoice", "form")
+
+FLOORS: dict[str, float] = {}
+"""The least that each figure may be on the project's own samples, by its path in the JSON."""
+
+
+@dataclass
+class Tally:
+    """What was counted for one program."""
+
+    documents: int = 0
+    statuses: Counter[str] = field(default_factory=Counter)
+    fields: dict[str, Score] = field(default_factory=lambda: defaultdict(Score))
+    lists: dict[str, ListScore] = field(default_factory=lambda: defaultdict(ListScore))
+    pairs: PairScore = field(default_factory=PairScore)
+    right_values: int = 0
+    grounded_values: int = 0
+
+    def add(self, truth: Mapping[str, Any], result: Result[Any]) -> list[str]:
+        """Count one document; lines about what was wrong come back."""
+        self.documents += 1
+        self.statuses[result.status] += 1
+        record, data = truth["record"], result.data or {}
+        evidence = defaultdict(list)
+        for entry in result.evidence:
+            if entry.page is not None and entry.box is not None:
+                evidence[entry.path].append((entry.page, entry.box))
+        misses = []
+        for name, true in record.items():
+            got = data.get(name)
+            if isinstance(true, list):
+                if truth["program"] == "form":
+                    self.pairs.add(true, got or [])
+                else:
+                    self.lists[name].add(true, got or [])
+                continue
+            right = self.fields[name].add(true, got)
+            if not right:
+                misses.append(f"{truth['document']} {truth['layout']} {truth['locale']} {name}: {true!r} but {got!r}")
+            elif name in truth["boxes"]:
+                self.right_values += 1
+                self.grounded_values += grounded(name, truth["boxes"], truth["repeats"], evidence[name])
+        return misses
+
+    def as_dict(self) -> dict[str, Any]:
+        every = sum(self.fields.values(), Score())
+        cells = sum(score.cells for score in self.lists.values())
+        cells_right = sum(score.cells_right for score in self.lists.values())
+        out: dict[str, Any] = {
+            "documents": self.documents,
+            "statuses": dict(self.statuses),
+            "fields": {name: score.as_dict() for name, score in self.fields.items()},
+            "all_fields": ratio(every.right, every.printed),
+            "fields_and_cells": ratio(every.right + cells_right, every.printed + cells),
+            "grounded": ratio(self.grounded_values, self.right_values),
+        }
+        out |= {name: score.as_dict() for name, score in self.lists.items()}
+        if self.pairs.true:
+            out["pairs"] = self.pairs.as_dict()
+        return out
+
+
+def main() -> int:
+    options = _options()
+    if options.fresh:
+        with tempfile.TemporaryDirectory(prefix="docflow-samples-") as folder:
+            _make_samples(Path(folder), options.fresh, options.seed, options.kinds)
+            figures = measure(Path(folder), options.kinds, misses=options.misses)
+    else:
+        figures = measure(options.folder, options.kinds, misses=options.misses)
+    _print_tables(figures)
+    below = [f"{path}: {got} is below {floor}" for path, floor, got in _below_floors(figures)] if options.check else []
+    print(*below, sep="\n")
+    print(json.dumps(figures, ensure_ascii=False))
+    return 1 if below else 0
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, nargs="?", default=ROOT / "samples", help="documents/ and truth/")
+    parser.add_argument("--fresh", type=int, metavar="N", help="make N new samples and measure on those")
+    parser.add_argument("--seed", type=int, default=2, help="of the new samples")
+    parser.add_argument("--kinds", type=lambda text: text.split(","), help="only these kinds, comma-separated")
+    parser.add_argument("--misses", action="store_true", help="list every wrong value")
+    parser.add_argument("--check", action="store_true", help="exit with 1 when a figure is below its floor")
+    return parser.parse_args()
+
+
+def _make_samples(folder: Path, count: int, seed: int, kinds: list[str] | None) -> None:
+    from maker.collection import KINDS, orders, write  # beside samples/make.py
+
+    write(folder, seed, orders(seed, count, kinds or list(KINDS), fresh=True))
+
+
+def measure(folder: Path, kinds: list[str] | None = None, *, misses: bool = False) -> dict[str, Any]:
+    """Run docflow over a folder of samples: each with its own program, then all of the built-in kinds with auto."""
+    truths = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "truth").glob("*.json"))]
+    truths = [truth for truth in truths if not kinds or truth["program"] in kinds]
+    by_name = {truth["document"]: truth for truth in truths}
+    started = time.perf_counter()
+    figures: dict[str, Any] = {"samples": len(truths)}
+    broken = Score()
+    for program, group in _grouped(truths, lambda truth: truth["program"]).items():
+        tally = Tally()
+        schema = next((truth["schema"] for truth in group if truth["schema"]), None)
+        how = {"schema": str(ROOT / "samples" / "schemas" / schema)} if schema else {"program": program}
+        for result in docflow.iter_records(_paths(folder, group), **how):
+            truth = by_name[Path(result.source).name]
+            if truth["status"] == "failed":
+                broken.add("failed", result.status)
+                continue
+            for line in tally.add(truth, result):
+                if misses:
+                    print(line)
+        figures[program] = tally.as_dict()
+    figures["broken"] = broken.as_dict()
+    readable = [truth for truth in truths if truth["program"] in BUILT_IN and truth["status"] != "failed"]
+    if readable:
+        figures["auto"] = _auto(folder, readable, misses=misses)
+    figures["seconds"] = round(time.perf_counter() - started, 1)
+    return figures
+
+
+def _auto(folder: Path, truths: list[dict[str, Any]], *, misses: bool) -> dict[str, Any]:
+    """How often the kind of a document was found."""
+    kinds = {truth["document"]: truth for truth in truths}
+    confusion: Counter[str] = Counter()
+    for result in docflow.iter_records(_paths(folder, truths), program="auto"):
+        truth = kinds[Path(result.source).name]
+        confusion[f"{truth['program']} as {result.program}"] += 1
+        if misses and truth["program"] != result.program:
+            print(f"{truth['document']} {truth['layout']} {truth['locale']} was taken for {result.program}")
+    right = sum(count for names, count in confusion.items() if len(set(names.split(" as "))) == 1)
+    return {"documents": confusion.total(), "accuracy": ratio(right, confusion.total()), "confusion": dict(confusion)}
+
+
+def _paths(folder: Path, truths: Iterable[Mapping[str, Any]]) -> list[Path]:
+    return [folder / "documents" / truth["document"] for truth in truths]
+
+
+def _grouped(truths: Iterable[Any], key: Callable[[Any], str]) -> dict[str, list[Any]]:
+    groups: dict[str, list[Any]] = {}
+    for truth in truths:
+        groups.setdefault(key(truth), []).append(truth)
+    return groups
+
+
+def _print_tables(figures: Mapping[str, Any]) -> None:
+    for program, tally in figures.items():
+        if not isinstance(tally, dict) or "fields" not in tally:
+            continue
+        print(f"\n{program}: {tally['documents']} documents, {tally['statuses']}, grounded {tally['grounded']}")
+        for name, score in tally["fields"].items():
+            accuracy = "" if score["accuracy"] is None else f"{score['accuracy']:.2f}"
+            print(f"  {name:18} {score['right']:4}/{score['printed']:<4} {accuracy:5} invented {score['invented']}")
+        for name, score in tally.items():
+            if isinstance(score, dict) and "cells" in score:
+                print(
+                    f"  {name:18} rows {score['row_accuracy']}, cells {score['cell_accuracy']}, "
+                    f"too many {score['extra_rows']}"
+                )
+        if "pairs" in tally:
+            pairs = tally["pairs"]
+            print(f"  {'pairs':18} f1 {pairs['f1']} (precision {pairs['precision']}, recall {pairs['recall']})")
+        print(f"  {'all':18} fields {tally['all_fields']}, with cells {tally['fields_and_cells']}")
+    if "auto" in figures:
+        print(f"\nauto: {figures['auto']['accuracy']} {figures['auto']['confusion']}")
+    print(f"\n{figures['samples']} samples, {figures['seconds']} s")
+
+
+def _below_floors(figures: Mapping[str, Any]) -> Iterable[tuple[str, float, float | None]]:
+    for path, floor in FLOORS.items():
+        value: Any = figures
+        for key in path.split("/"):
+            value = value.get(key) if isinstance(value, dict) else None
+        if value is None or value < floor:
+            yield path, floor, value
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -185,22 +185,27 @@ def _segment(words: list[Word]) -> _Segment:
 
 
 def _slope(segments: Sequence[_Segment]) -> float:
-    """How much the page's rows fall from left to right (0 for an upright page), from the segments with several words."""
+    """How much the page's rows fall from left to right (0 for an upright page), from segments of several words."""
     slopes: list[tuple[float, float]] = []
     for segment in segments:
-        first, last = segment.words[0].level_box, segment.words[-1].level_box
-        run = last.center[0] - first.center[0]
+        # Boxes may end at the letters' edges: only words of one height have their middles at one height.
+        first = segment.words[0].level_box
+        boxes = [word.level_box for word in segment.words]
+        like = [box for box in boxes if abs(box.height - first.height) < 0.1 * first.height]
+        run = like[-1].center[0] - first.center[0]
         if run > 4 * segment.height:
-            slopes.append(((last.center[1] - first.center[1]) / run, run))
+            slopes.append(((like[-1].center[1] - first.center[1]) / run, run))
     if len(slopes) < 3:
         return 0.0
     slopes.sort()
-    half = sum(run for _, run in slopes) / 2
+    total = half = sum(run for _, run in slopes)
+    half /= 2
     for slope, run in slopes:  # median, weighted by length
         half -= run
         if half <= 0:
+            agreeing = sum(length for other, length in slopes if abs(other - slope) < max(0.004, 0.3 * abs(slope)))
             # Box corners are whole pixels: a tiny slope is noise, a large one is no skew of a row.
-            return slope if 0.002 < abs(slope) < 0.2 else 0.0
+            return slope if 0.002 < abs(slope) < 0.2 and agreeing > 0.5 * total else 0.0
     return 0.0
 
 
@@ -215,7 +220,9 @@ def _rows(segments: list[_Segment], slope: float, height: float) -> list[list[_S
         best: list[_Segment] | None = None
         best_distance = 0.0
         for row in reversed(rows[-8:]):  # sorted by level: an older row cannot be at this height
-            near = min(row, key=lambda other: _gap(other.box, segment.box))
+            # A small mark (an asterisk, a hyphen) does not stand where its row stands.
+            full = [other for other in row if other.height > 0.6 * height] or row
+            near = min(full, key=lambda other: _gap(other.box, segment.box))
             distance = abs(segment.level - near.level)
             # A tall neighbour (a logo, a stamp) must not swallow two rows: the smaller of the two heights decides.
             if distance > 0.5 * min(max(near.height, 0.5 * height), max(segment.height, 0.5 * height)):

@@ -17,8 +17,8 @@ _MARKS = (
 )
 _DIGITS = r"\d{1,3}(?:[.,'’ \u00a0\u202f]\d{3})+(?:[.,]\d{1,4})?|\d+(?:[.,]\d{1,4})?|[.,]\d{2}"
 _FIGURE = re.compile(
-    rf"(?<![^\W\d_])(?<![\d.,/:#])(?<!\w[-/])(?P<sign>[-+−–(]\s?)?(?P<before>{_MARKS}\s?)?(?P<inner>[-−]\s?)?(?P<digits>{_DIGITS})"
-    rf"(?P<after>\s?(?:{_MARKS})(?![^\W\d_]))?(?P<behind>-(?![\d\w])|\))?(?P<percent>\s?%)?(?!\d)(?![.,:/-]\d)",
+    rf"(?<![^\W\d_])(?<![\d.,/:#])(?<!\w[-/])(?P<sign>[-+−–(]\s?)?(?P<before>{_MARKS}\s{{0,2}})?(?P<inner>[-−]\s?)?(?P<digits>{_DIGITS})"
+    rf"(?P<after>\s{{0,2}}(?:{_MARKS})(?![^\W\d_]))?(?P<behind>-(?![\d\w])|\))?(?P<percent>\s?%)?(?!\d)(?![.,:/-]\d)",
 )
 _DATE_LIKE = re.compile(r"\d{1,4}[./-]\d{1,2}[./-]\d{1,4}|\d{1,2}:\d{2}|\d{4}年|\d{1,2}월")
 

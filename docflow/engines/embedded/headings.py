@@ -33,7 +33,11 @@ class Heading:
         return " ".join(word.text for word in self.words)
 
 
-_UNIT = re.compile(r"^[(\[]?(?:RM|[A-Z]{3}|[$€£¥₩%]|kr|zł|원|円|元|h|kg|std)[)\]]?\.?$", re.IGNORECASE)
+_UNIT_WORDS = frozenset(
+    ["rm", "eur", "usd", "gbp", "chf", "fr", "sfr", "rs", "rp", "kr", "r", "us", "myr", "sgd", "aud"]
+)
+"""Currencies as they stand behind a head, squashed."""
+_UNIT = re.compile(r"^[(\[]?(?:RM|Fr\.?|[A-Z]{3}|[A-Z]?[$€£¥₩%]|kr|zł|원|円|元|h|kg|std)[)\]]?\.?$", re.IGNORECASE)
 
 
 def headings_of(lines: Sequence[Line], leaves: Sequence[Leaf]) -> list[Heading] | None:
@@ -81,7 +85,7 @@ def _parts(words: Sequence[Word], own: set[str]) -> tuple[list[Heading], int]:
         options: list[tuple[float, tuple[tuple[int, int, bool], ...]]] = []
         for end in range(start + 1, min(len(text), start + limit) + 1):
             piece = text[start:end]
-            if end not in best or not (piece in known.of_word or piece in own):
+            if end not in best or not (piece in known.of_word or piece in own or piece in _UNIT_WORDS):
                 continue
             glued = (start not in borders) + (end not in borders)
             if glued and len(piece) < 2:
@@ -109,6 +113,9 @@ def _parts(words: Sequence[Word], own: set[str]) -> tuple[list[Heading], int]:
             for word, text_start, piece in _with_starts(taken, words, starts, squashed)
         ]
         phrase = text[start:end]
+        if is_name and phrase in _UNIT_WORDS and phrase not in known.of_word:
+            is_name = False
+            covered += end - start
         meanings = known.of_word.get(phrase, ()) if is_name else abbreviated(taken[-1].text)
         if is_name or meanings:
             covered += end - start

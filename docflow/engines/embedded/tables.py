@@ -109,10 +109,10 @@ def leaf_reading(leaf: Leaf, words: Sequence[Word], page: int, confidence: float
     if not any(ch.isalnum() for ch in text):
         return ABSENT
     if leaf.kind in _NUMERIC:
-        figure = pick_figure(plain(spaced(words)), leaf.kind)
+        figure = pick_figure(plain(text), leaf.kind)
         if figure is None:
             return ABSENT
-        taken = words_within(words, figure.start, figure.end)
+        taken = words_within(words, figure.start, figure.end, tight=True)
         return LeafReading(figure.text.strip(), pieces_of(taken, page), confidence)
     return LeafReading(text, pieces_of(words, page), confidence)
 
@@ -129,18 +129,18 @@ def pick_figure(text: str, kind: Kind) -> Figure | None:
     return found[0]
 
 
-def words_within(words: Sequence[Word], start: int, end: int) -> list[Word]:
-    """The words that the characters from ``start`` to ``end`` of their ``spaced`` text belong to."""
-    return [word for word, (a, b) in zip(words, word_spans(words), strict=True) if a < end and b > start]
+def words_within(words: Sequence[Word], start: int, end: int, *, tight: bool = False) -> list[Word]:
+    """The words that some characters of their text belong to: of the ``spaced`` text, or with single spaces (tight)."""
+    return [word for word, (a, b) in zip(words, word_spans(words, tight=tight), strict=True) if a < end and b > start]
 
 
-def word_spans(words: Sequence[Word]) -> list[tuple[int, int]]:
-    """Where each word stands in the text that ``spaced`` makes of them."""
+def word_spans(words: Sequence[Word], *, tight: bool = False) -> list[tuple[int, int]]:
+    """Where each word stands in the text that ``spaced`` makes of them, or in one with single spaces (tight)."""
     spans: list[tuple[int, int]] = []
     at = 0
     for index, word in enumerate(words):
         if index:
-            at += len(_space(words[index - 1], word))
+            at += 1 if tight else len(_space(words[index - 1], word))
         spans.append((at, at + len(word.text)))
         at += len(word.text)
     return spans
@@ -617,7 +617,12 @@ def _fill_in(table: Table, texts: Sequence[bool], money: Sequence[int]) -> None:
             continue
         if leaf.concepts[:1] in (("description",), ("test",)):
             free = [
-                lane for lane in range(len(texts)) if texts[lane] and lane not in used and _letters(table, lane) >= 3
+                lane
+                for lane in range(len(texts))
+                if texts[lane]
+                and lane not in used
+                and _letters(table, lane) >= 3
+                and not _TAX & set(table.headings[lane].concepts)
             ]
             if free:
                 table.columns[leaf.name] = max(free, key=lambda lane: _letters(table, lane))
@@ -662,7 +667,7 @@ def _multiply(table: Table, texts: Sequence[bool]) -> None:
 
 
 def _row_fits(row: TableRow, lanes: Sequence[int]) -> bool:
-    found = [figures(plain(spaced(row.lanes[lane]))) for lane in lanes]
+    found = [figures(plain(row.text(lane))) for lane in lanes]
     return all(found) and product_fits(found[0][0], found[1][-1], found[2][-1])
 
 

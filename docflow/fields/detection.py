@@ -18,7 +18,7 @@ from docflow.fields.locale import ENGLISH, DateOrder, Locale, country_files, lan
 from docflow.fields.text import fold, plain
 
 ENOUGH = 2.0  # evidence below this decides no country
-NEAR = 0.7  # countries with this share of the best one's evidence remain possible
+NEAR = 0.8  # countries with this share of the best one's evidence remain possible
 MAX_CHARS = 20_000  # a page or two tell as much as a whole book
 
 _PLACE_WEIGHTS = {"country": 3.0, "region": 2.0, "city": 1.5, "company": 2.0, "registration": 1.0, "tax": 0.7}
@@ -157,16 +157,11 @@ def _index() -> _Index:
         tuple(signs.items()),
         prefixes,
         tuple(
-            (country, re.compile("|".join(f"(?:{shape})" for shape in _inline(data["shapes"]["distinctive"]))))
+            (country, re.compile("|".join(f"(?:{shape})" for shape in data["shapes"]["distinctive"])))
             for country, data in country_files().items()
             if "distinctive" in data["shapes"]
         ),
     )
-
-
-def _inline(shapes: Iterable[str]) -> Iterable[str]:
-    # A flag for a whole expression has to become one for its part before it can be joined with others.
-    return (f"(?i:{shape.removeprefix('(?i)')})" if shape.startswith("(?i)") else shape for shape in shapes)
 
 
 _Words = Mapping[str, Sequence[tuple[tuple[str, ...], str, float]]]

@@ -18,6 +18,7 @@ from importlib import resources
 from types import MappingProxyType
 from typing import Any, Literal
 
+from docflow.errors import ConfigError
 from docflow.fields.text import fold
 
 DateOrder = Literal["dmy", "mdy", "ymd"]
@@ -128,16 +129,16 @@ def codes() -> tuple[str, ...]:
 def locale_named(code: str) -> Locale:
     """The locale of a code such as ``de_AT``, ``de-AT``, or ``AT`` (the country's first language).
 
-    Raises KeyError for a code without data.
+    Raises ConfigError for a code without data.
     """
     if code.casefold() == NEUTRAL_CODE:
         return neutral()
     *language_part, country = re.split("[_-]", code)
     country = country.upper()
-    data = country_files()[country]
-    language = language_part[0].lower() if language_part else data["languages"][0]
-    if language not in data["languages"]:
-        raise KeyError(code)
+    data = country_files().get(country)
+    language = language_part[0].lower() if language_part else data["languages"][0] if data else ""
+    if data is None or language not in data["languages"]:
+        raise ConfigError(f"there is no locale {code!r}", hint=f"Known are {', '.join(codes())}.")
     others = [other for other in data["languages"] if other != language]
     languages = tuple(dict.fromkeys([language, *others, ENGLISH]))
     spoken = [language_files()[one] for one in languages]

@@ -84,10 +84,8 @@ def _number(raw: str, locale: Locale | None, *, money: bool) -> Normalised:
         found = [one for one in found if not one.percent] or found
         found = [one for one in found if one.currency] or [one for one in found if one.decimals == 2] or found
     if not found:
-        figures = any(char.isdigit() for char in raw)
-        return Normalised(
-            None, note="is no number, or has more than 18 figures or 6 decimals" if figures else "has no figures"
-        )
+        note = "is no number, or one too long" if any(char.isdigit() for char in raw) else "has no figures"
+        return Normalised(None, note=note)
     values = list(dict.fromkeys(one.value for one in found))
     if len(values) > 1:
         return Normalised(values[0], True, tuple(values[1:]), "holds several numbers")

@@ -20,7 +20,7 @@ class Span(NamedTuple):
 
 _SHORT_SUFFIX = 3  # letters up to which a suffix is also a common word ("as", "co", "sa")
 _ENDS_THERE = re.compile(r"\.?\s*(?:$|[,;:()\[\]|/]|-\s|\d)")
-_PHONE = re.compile(r"(?<![\w.,/])(?:\+|00)?\(?\d{1,4}\)?(?:[\s.\-/]{0,2}\(?\d{2,4}\)?){2,5}(?![\w/]|[.,]\d)")
+_PHONE = re.compile(r"(?<![\w.,/])(?:\+|00)?\(?\d{1,4}\)?(?:[\s.\-/]{0,2}\(?(?:\d{2,4}|0)\)?){2,5}(?![\w/]|[.,]\d)")
 _EMAIL = re.compile(r"[\w.+-]{1,64}@(?:[\w-]{1,63}\.)+[A-Za-z]{2,24}")
 _LINK = re.compile(r"(?:https?://|www\.)[^\s,;()<>]+", re.IGNORECASE)
 

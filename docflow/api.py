@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import queue
+import sys
 import threading
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
@@ -33,27 +34,45 @@ if TYPE_CHECKING:
 
 
 def run(options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None) -> Run:
-    """Run over the sources with the runner that the options ask for: what the command line and ``extract`` share.
+    """Run over the sources with the runner that the options ask for: what the command line does.
 
-    Raises what ``docflow.runs.execute`` raises.
+    The auto runner takes Prefect where a server is configured, and from 21 documents on. Raises what
+    ``docflow.runs.execute`` raises.
     """
+    return _run(options, progress, on_result, prefect_from=PREFECT_FROM)
+
+
+def _run(
+    options: RunOptions, progress: OnProgress | None, on_result: OnResult | None, *, prefect_from: int | None
+) -> Run:
     from docflow.runs.execution import Execution
 
     with Execution(options, progress, on_result) as execution:
-        if _runs_in_prefect(execution):
-            from docflow.flows.extract import run_as_flow
+        if _runs_in_prefect(execution, prefect_from):
+            from docflow.flows.running import run_as_flow
 
             return run_as_flow(execution)
         return execution.run_direct()
 
 
-def _runs_in_prefect(execution: Execution) -> bool:
+def _runs_in_prefect(execution: Execution, prefect_from: int | None) -> bool:
     runner = execution.options.runner or execution.options.settings.runner
+    if execution.options.out is None:  # the rows go straight to the caller: nothing to schedule or to try again
+        return False
     if runner != "auto":
         return runner == "prefect"
-    if execution.options.out is None:  # nothing to retry or to schedule: the rows go straight to the caller
+    if os.environ.get("PREFECT_API_URL") or _inside_a_flow():
+        return True
+    return prefect_from is not None and execution.more_than(prefect_from)
+
+
+def _inside_a_flow() -> bool:
+    """Whether a Prefect flow or task of the caller's is running here."""
+    if "prefect.context" not in sys.modules:
         return False
-    return bool(os.environ.get("PREFECT_API_URL")) or execution.more_than(PREFECT_FROM)
+    from docflow.flows.running import is_inside_a_flow
+
+    return is_inside_a_flow()
 
 
 def extract(
@@ -76,14 +95,15 @@ def extract(
     ``source`` is a path, a folder, a glob, bytes, an open binary file, a PIL image, or a list of these. ``program`` is
     a name such as ``"receipt"``, a Program, or a Pydantic model; ``schema`` a JSON Schema file in its place; without
     either, docflow finds out what kind of document each one is. With ``out`` rows are added to the dataset there, and
-    what is done already is skipped; without it the results are in ``Run.results``, all in memory.
+    what is done already is skipped; without it the results are in ``Run.results``, all in memory. Where PREFECT_API_URL
+    is set, or inside a Prefect flow or task, the run is a flow of its own there (``runner`` says otherwise).
 
     Raises UsageError, NothingToDo, EngineError or StorageError for what stops the run as a whole, and
     KeyboardInterrupt, once what is done is written, when it was interrupted. A document that fails is a result.
     """
     options = _options(source, program, schema, name, engine, out, concurrency, limit, retry_failed, runner, settings)
     results: list[Result[Any]] = []
-    done = run(options, progress, results.append if out is None else None)
+    done = _run(options, progress, results.append if out is None else None, prefect_from=None)
     if done.stopped:
         raise KeyboardInterrupt
     done.results = results
@@ -100,7 +120,8 @@ def iter_records(
     """Extract a record from each document of ``source``, and give each result as soon as it is there.
 
     Takes what ``extract`` takes, except ``progress`` and ``runner``. With ``out`` rows are written too, and what is
-    done already is not given again. Documents wait for the caller: memory stays flat. Ending the iteration ends the run.
+    done already is not given again. Documents wait for the caller, so memory stays flat; ending the iteration ends the
+    run.
 
     Raises what ``extract`` raises.
     """

@@ -33,6 +33,7 @@ class Chunk:
     """Takes documents while it is open; whole when it is sealed and each of them is finished.
 
     ``rows`` are what its documents gave so far; ``again`` are those whose engine failed in a way that may pass.
+    ``summary`` is there once it is written.
     """
 
     number: int
@@ -44,11 +45,20 @@ class Chunk:
     unfinished: int = 0
     sealed: bool = False
     closed: bool = False
+    taken: bool = False
+    summary: ChunkSummary | None = None
+    writing: threading.Lock = field(default_factory=threading.Lock)
     changed: threading.Condition = field(default_factory=threading.Condition)
 
     @property
     def full(self) -> bool:
         return len(self.works) >= MOST_DOCUMENTS or time.monotonic() - self.opened_at >= MOST_SECONDS
+
+    @property
+    def whole(self) -> bool:
+        """Sealed, every document finished, none to try again: it can be written without waiting."""
+        with self.changed:
+            return self.sealed and not self.unfinished and not self.again
 
     def add(self, work: Work) -> None:
         with self.changed:

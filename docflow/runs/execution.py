@@ -45,6 +45,7 @@ UNWRITTEN = 1_000
 ATTEMPTS = 3
 """How often a document is tried whose engine fails in a way that may pass."""
 RETRY_SECONDS = (1.0, 5.0)
+"""How long to wait before each further attempt at a chunk."""
 GRACE_SECONDS = 2.0
 """After an interruption, how long documents in work may take to be kept too."""
 PROGRESS_SECONDS = 0.25
@@ -72,7 +73,7 @@ class Execution:
         self._result_lock = threading.Lock()
         self._planned: queue.Queue[Work | None] = queue.Queue(maxsize=PLANNED_AHEAD)
         self._chunks: queue.Queue[Chunk | None] = queue.Queue()
-        self._chunk_by_number: dict[int, Chunk] = {}
+        self._opened: list[Chunk] = []
         self._stopping = threading.Event()
         self._found_changed = threading.Condition()
         self._found = 0
@@ -148,27 +149,43 @@ class Execution:
             return self._found > count
 
     def chunks(self) -> Iterator[Chunk]:
-        """The chunks, each as soon as it opens. Once a run."""
+        """The chunks, each as soon as it opens. Asked for again, those that were given and not written come first."""
+        yield from [chunk for chunk in self._opened if chunk.taken and chunk.summary is None]
         while (chunk := self._chunks.get()) is not None:
+            chunk.taken = True
             yield chunk
+        self._chunks.put(None)
 
     def chunk(self, number: int) -> Chunk:
-        """A chunk that ``chunks`` gave and that is not written yet, by its number."""
-        return self._chunk_by_number[number]
+        """A chunk by its number, which counts from 1."""
+        return self._opened[number - 1]
+
+    def write_whole_chunks(self) -> None:
+        """Write what can be written without waiting: for whoever cannot run chunks yet."""
+        for chunk in list(self._opened):
+            if chunk.summary is None and chunk.whole and self._fault is None:
+                with contextlib.suppress(StorageError):  # it is tried again when the chunk is run
+                    self.run_chunk(chunk)
 
     def run_chunk(self, chunk: Chunk) -> ChunkSummary:
         """Wait until a chunk is whole and write it; after an interruption, what there is of it.
 
-        Raises EngineError or StorageError: where that is retryable, calling again takes up what is left.
+        Raises EngineError or StorageError: where that is retryable, calling again takes up what is left. A chunk that
+        is written already is left as it is.
         """
+        with chunk.writing:
+            if chunk.summary is None:
+                chunk.summary = self._run_chunk(chunk)
+            return chunk.summary
+
+    def _run_chunk(self, chunk: Chunk) -> ChunkSummary:
         for work in chunk.take_again():
             self._submit(work, chunk)
         chunk.wait(self._stopping, GRACE_SECONDS)
         if chunk.again and not self._stopping.is_set():
-            failure = chunk.again[0].failure
-            raise EngineUnavailable(
-                f"{len(chunk.again)} documents got no answer: {failure.message if failure else ''}", retryable=True
-            )
+            # The kind of the failure only: an engine's own words may quote a document, and this goes to Prefect.
+            kinds = sorted({work.failure.type for work in chunk.again if work.failure})
+            raise EngineUnavailable(f"{len(chunk.again)} documents got no answer ({', '.join(kinds)})", retryable=True)
         finished = chunk.close()
         parts: list[str] = []
         if self._store is not None and finished:
@@ -184,7 +201,8 @@ class Execution:
             self._plan.forget(work)
         with self._lock:
             self._unwritten -= len(finished)
-            del self._chunk_by_number[chunk.number]
+        chunk.rows.clear()
+        chunk.works.clear()
         return ChunkSummary(
             number=chunk.number,
             documents=len(finished),
@@ -216,6 +234,11 @@ class Execution:
             self._stopping.wait(seconds)
         return self.run_chunk(chunk)
 
+    @property
+    def stopping(self) -> bool:
+        """Whether no more documents are begun: the run was interrupted, or failed."""
+        return self._stopping.is_set()
+
     def stop(self) -> None:
         """Begin no more documents; those in work have a moment to finish."""
         self.run.stopped = True
@@ -232,6 +255,8 @@ class Execution:
         if self._fault is not None:
             raise self._fault
         run, now = self.run, time.monotonic()
+        if run.seconds:  # asked before
+            return run
         run.seconds = now - self._started
         run.working_seconds = now - (self._first_at or now)
         run.skipped, run.skipped_failed = self._plan.skipped, self._plan.skipped_failed
@@ -284,7 +309,6 @@ class Execution:
         """Put what was found into chunks and into work, just ahead of the threads that do it."""
         chunk: Chunk | None = None
         try:
-            number = 0
             while not self._stopping.is_set():
                 if chunk is not None and chunk.full:
                     chunk.seal()
@@ -299,8 +323,8 @@ class Execution:
                     self._first_at = time.monotonic()
                     self._resources.warm_for(work.item)
                 if chunk is None:
-                    number += 1
-                    chunk = self._chunk_by_number[number] = Chunk(number)
+                    chunk = Chunk(len(self._opened) + 1)
+                    self._opened.append(chunk)
                     self._chunks.put(chunk)
                 chunk.add(work)
                 self._submit(work, chunk)

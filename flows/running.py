@@ -1,0 +1,131 @@
+"""A run that has begun, taken over by a Prefect flow: on the user's server, or on docflow's own.
+
+Documents are in work from the beginning; Prefect comes up beside them. If it does not come up, or goes away, the run
+goes on without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import logging
+import os
+import sys
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+from docflow.flows.embedded import EmbeddedServer, Home, ServerUnavailable
+
+from docflow.errors import DocflowError
+from docflow.runs import Run
+from docflow.runs.execution import Execution
+
+log = logging.getLogger("docflow.flows")
+
+LEAVE_SECONDS = 15.0
+"""After an interruption, how long the flow may take to say so to its server."""
+
+
+def run_as_flow(execution: Execution) -> Run:
+    """The rest of a run as a Prefect flow. Raises what the run raises, nothing of Prefect's."""
+    try:
+        with _prefect(execution):
+            return _in_thread(execution)
+    except ServerUnavailable as error:
+        execution.run.notes.append(f"running without Prefect: {error}")
+        return execution.run_direct()
+
+
+def is_inside_a_flow() -> bool:
+    """Whether a flow or a task of someone's is running here. For programs that have imported Prefect."""
+    from prefect.context import FlowRunContext, TaskRunContext
+
+    return FlowRunContext.get() is not None or TaskRunContext.get() is not None
+
+
+@contextlib.contextmanager
+def _prefect(execution: Execution) -> Iterator[None]:
+    """Prefect as the user has it, where he does have it; else docflow's own server. Raises ServerUnavailable."""
+    if "prefect" in sys.modules:  # a program that uses Prefect itself: its settings stand
+        yield
+        return
+    settings = execution.options.settings
+    home = Home(settings.cache_dir)
+    with contextlib.closing(home):
+        if os.environ.get("PREFECT_API_URL"):
+            quiet = {key: value for key, value in home.environment.items() if "LOGGING_SETTINGS" in key}
+            with _environment(quiet):
+                import prefect.main
+            yield
+            return
+        with EmbeddedServer(home) as server:
+            with _environment(server.environment):
+                import prefect.main  # noqa: F401 (Prefect reads its environment when it is imported)
+            server.wait(meanwhile=execution.write_whole_chunks)
+            yield
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    """Within it, these variables are set."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _in_thread(execution: Execution) -> Run:
+    """Run the flow in a thread: signals stay docflow's, and a server that hangs cannot keep the run from ending."""
+    faults: list[BaseException] = []
+    thread = threading.Thread(
+        target=contextvars.copy_context().run, args=(_run_flow, execution, faults), name="prefect-flow", daemon=True
+    )
+    thread.start()
+    while thread.is_alive() and not execution.stopping:
+        thread.join(0.2)
+    thread.join(LEAVE_SECONDS)
+    if not faults and not thread.is_alive():
+        return execution.summarise()
+    fault = faults[0] if faults else TimeoutError("Prefect did not come to an end")
+    if isinstance(fault, DocflowError):
+        raise fault
+    log.error("the flow ended: %r", fault)
+    execution.run.notes.append(f"Prefect failed ({type(fault).__name__}); the run went on without it")
+    return execution.run_direct()
+
+
+def _run_flow(execution: Execution, faults: list[BaseException]) -> None:
+    from docflow.flows.extract import extract, running
+
+    options = execution.options
+    run_id = execution.run.id
+    running[run_id] = execution
+    named: dict[str, Any] = {
+        "sources": [os.fsdecode(source) for source in options.sources if isinstance(source, str | os.PathLike)],
+        "out": str(options.out),
+        "program": execution.run.program,
+        "engine": execution.run.engine,
+        "limit": options.limit,
+        "retry_failed": options.retry_failed,
+    }
+    try:
+        extract(**named, run_id=run_id)
+        _flush()
+    except BaseException as error:  # noqa: BLE001 (a thread's border: whoever waits for it gets the error)
+        faults.append(error)
+    finally:
+        running.pop(run_id, None)
+
+
+def _flush() -> None:
+    """Let Prefect send what it still holds, while there is a server to send it to."""
+    from prefect.events.worker import EventsWorker
+
+    EventsWorker.drain_all(timeout=5)

@@ -20,11 +20,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(arguments, prog_name="docflow")
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:
-        from docflow.cli.failures import silence_stdout
-
-        silence_stdout()
-        sys.exit(0)
     except DocflowError as error:
         from docflow.cli.failures import report
 

@@ -68,10 +68,13 @@ def line_of(progress: Progress) -> str:
 @contextmanager
 def _bar() -> Iterator[OnProgress]:
     from rich.live import Live
+    from rich.text import Text
 
     console = error_console()
     # No refresh thread: a run tells its progress a few times a second, and processes are started meanwhile.
-    with Live(console=console, auto_refresh=False, transient=True, redirect_stdout=False) as live:
+    with Live(
+        Text("getting ready", style="dim"), console=console, auto_refresh=False, transient=True, redirect_stdout=False
+    ) as live:
 
         def show(progress: Progress) -> None:
             live.update(bar_of(progress, console.width), refresh=True)

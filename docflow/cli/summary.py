@@ -39,11 +39,11 @@ def _print_counts(console: Console, run: Run) -> None:
     for status, count, style in rows:
         table.add_row(Text(status, style=style), f"{count:,}")
     console.print(table)
-    console.print()
     if run.documents:
         facts = [f"{_documents(run.documents)} in {duration(run.seconds)} ({rate(run.documents_per_second)})"]
         if len(run.by_program) > 1 or (run.by_program and run.program not in run.by_program):
             facts.append(", ".join(f"{count:,} {printable(name)}" for name, count in run.by_program.most_common()))
+        console.print()
         console.print(Text("; ".join(facts), style="dim"))
 
 
@@ -51,6 +51,8 @@ def _print_failures(console: Console, run: Run) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
+    if run.errors:
+        console.print()
     for document in run.errors[:FAILURES_SHOWN]:
         console.print(Text.assemble((printable(document.source), "bold"), f": {printable(document.error.message)}"))
         if document.error.hint:
@@ -66,17 +68,18 @@ def _print_next(console: Console, run: Run) -> None:
     if run.out is None:
         return
     out = shlex.quote(printable(run.out))
+    console.print()
     if run.stopped:
         console.print(f"Interrupted. What is done is kept in {out}; the same command goes on from there.")
-    console.print()
-    lines = [("data", f"{out}/records")] if run.documents or run.skipped else []
-    lines += [("next", f"docflow show {out}")] if run.documents or run.skipped else []
+    lines = []
+    if run.valid or run.invalid or run.skipped:
+        lines += [f"data  {out}/records", f"next  docflow show {out}"]
     if run.failed or run.skipped_failed:
-        lines.append(("", f"docflow show {out} --failed"))
+        lines.append(f"{'      ' if lines else 'next  '}docflow show {out} --failed")
     if run.skipped_failed:
-        lines.append(("", "the same command with --retry-failed tries the failed documents again"))
-    for label, text in lines:
-        console.print(Text.assemble((f"{label:4}  ", "bold"), text))
+        lines.append("      the same command with --retry-failed, to try the failed documents again")
+    for line in lines:
+        console.print(Text.assemble((line[:6], "bold"), line[6:]))
 
 
 def _documents(count: int) -> str:

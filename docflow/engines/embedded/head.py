@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,6 +10,7 @@ from functools import cached_property
 from docflow.engines.base import Piece
 from docflow.engines.embedded.context import Context, PrintedLine
 from docflow.engines.embedded.labels import Label
+from docflow.engines.embedded.lexicon import lexicon, tokens
 from docflow.engines.embedded.lines import HeadLine, LineReader, without_number
 from docflow.fields.text import fold
 
@@ -47,12 +49,24 @@ class Head:
             if len(line.cells) > 3 and found:
                 break  # the head of a table
             found += self._of_line(line)
-        return found
+        return _by_block(found)
+
+    @cached_property
+    def feet(self) -> list[HeadLine]:
+        """The cells at the foot of the first page, where businesses print who they are by law."""
+        if not self._context.layouts:
+            return []
+        layout = self._context.layouts[0]
+        seen = {cell.line.number for cell in self.cells}
+        low = [
+            line
+            for line in self._context.printed[: len(layout.lines)]
+            if line.number not in seen and line.line.box.y0 > 0.8 * max(layout.page.height, layout.lines[-1].box.y1)
+        ]
+        return [cell for line in low for cell in self._of_line(line)]
 
     def _of_line(self, line: PrintedLine) -> list[HeadLine]:
         """A line's cells; cells close to each other count as one (a name set wide, a pair of words)."""
-        if len(line.cells) == 1:
-            return [self.reader.whole(line)]
         groups: list[tuple[int, int]] = []
         for number, (start, end) in enumerate(line.spans):
             gap = line.cells[number].box.x0 - line.cells[number - 1].box.x1 if number else 0.0
@@ -60,7 +74,18 @@ class Head:
                 groups[-1] = (groups[-1][0], end)
             else:
                 groups.append((start, end))
-        return [self.reader.span(line, start, end) for start, end in groups]
+        return [self.reader.span(line, *part) for group in groups for part in self._sender(line, *group)]
+
+    def _sender(self, line: PrintedLine, start: int, end: int) -> list[tuple[int, int]]:
+        """The parts of a sender's line ("Name - Street 5 - 12345 Town", over an address window); else the whole."""
+        parts = []
+        at = start
+        for mark in _APART.finditer(line.text, start, end):
+            parts.append((at, mark.start()))
+            at = mark.end()
+        if not parts or not self.reader.span(line, at, end).postcode:
+            return [(start, end)]
+        return [parts[0], (parts[0][1] + _APART.match(line.text, parts[0][1], end).end() - parts[0][1], end)]  # type: ignore[union-attr]
 
     # --- the name ---------------------------------------------------------------------------------------------
 
@@ -76,31 +101,50 @@ class Head:
                 continue
             if cell.labelled and not cell.suffix:
                 continue
-            score = 1.0 - 0.12 * min(place, 12)
+            score = 1.0 - 0.12 * min(place, 12) + self._look(cells, place)
             if place >= body:
                 score -= 0.5
-            score += 1.6 if cell.suffix else 0.0
-            score += 0.5 if cell.trade else 0.0
-            score += 0.8 if cell.numbered else 0.0
-            if cell.address >= 0.7 and not cell.suffix:
-                score -= 1.2 if cell.address >= 1.0 else 0.7
-            digits = sum(char.isdigit() for char in cell.text)
-            if digits > 0.3 * len(cell.text):
-                score -= 0.8
-            follower = cells[place + 1] if place + 1 < len(cells) else None
-            if follower is not None and (follower.registration or follower.address >= 0.7):
-                score += 0.6
-            height = cell.line.level(cell.start, cell.end).height
-            if usual and height > 1.35 * usual:
+            if usual and cell.line.level(cell.start, cell.end).height > 1.35 * usual:
                 score += 0.4
-            if self._is_customer(cell):
+            if self._is_announced(cell, "customer", "ship_to"):
                 score -= 1.5
-            if cell.text.startswith(("(", "[")):
-                score -= 0.6
-            if sum(char.isalpha() for char in cell.text) < 5:
-                score -= 0.4
+            if self._is_announced(cell, "owner"):
+                score -= 1.6  # whose shop it is by law; its own name stands over it
+            elif self._is_bare_address(cell):
+                score -= 0.7  # a name and an address without telephone or tax number: who the letter goes to
             found.append(self._name(cells, place, score))
+        for place, cell in enumerate(self.feet):
+            if cell.noise or cell.title or (cell.contact and not cell.suffix) or cell.registration or cell.labelled:
+                continue
+            legal = any(
+                one.registration or one.contact or one.address >= 0.7 for one in self.feet[place + 1 : place + 3]
+            )
+            if self._is_announced(cell, "owner"):
+                continue
+            if legal and (cell.suffix or self._is_repeated(cell)):
+                found.append(self._name(self.feet, place, 0.3 + self._look(self.feet, place)))
         return sorted(found, key=lambda one: -one.score)
+
+    def _look(self, cells: list[HeadLine], place: int) -> float:
+        """How much a cell looks like a company's name, wherever it stands."""
+        cell = cells[place]
+        score = 1.6 if cell.suffix else 0.0
+        score += 0.5 if cell.trade else 0.0
+        score += 0.8 if cell.numbered else 0.0
+        if cell.address >= 0.7 and not cell.suffix:
+            score -= 1.2 if cell.address >= 1.0 else 0.7
+        if sum(char.isdigit() for char in cell.text) > 0.3 * len(cell.text):
+            score -= 0.8
+        follower = cells[place + 1] if place + 1 < len(cells) else None
+        if follower is not None and (follower.registration or follower.address >= 0.7):
+            score += 0.6
+        if cell.text.startswith(("(", "[")):
+            score -= 0.6
+        if sum(char.isalpha() for char in cell.text) < 5:
+            score -= 0.4
+        if len(cell.text) > 60 or _is_sentence(cell.text):
+            score -= 1.2
+        return score
 
     def _name(self, cells: list[HeadLine], place: int, score: float) -> Found:
         """The name at a cell, with the lines above or below that it goes over."""
@@ -113,7 +157,10 @@ class Head:
         taken = cells[first : last + 1]
         if len(taken) > 1 and any(cell.suffix for cell in taken) and not cells[place].suffix:
             score += 1.4
-        text = " ".join(cell.text.strip() for cell in taken)
+        begin = self._name_begins(taken[0])
+        if begin:
+            taken = [self.reader.span(taken[0].line, begin, taken[0].end), *taken[1:]]
+        text = self._without_title(" ".join(cell.text.strip() for cell in taken))
         clean = self._without_place(without_number(text).strip(" .,*-:;_|"), cells[last + 1 : last + 5])
         if clean and text.strip().startswith(clean) and text.strip()[len(clean) : len(clean) + 1] == ".":
             clean += "."
@@ -128,6 +175,23 @@ class Head:
             pieces.append(cell.line.piece(start, start + min(length, left)))
             left -= length + 1
         return Found(clean or text, tuple(pieces), score, tuple(cell.line.number for cell in taken))
+
+    def _name_begins(self, cell: HeadLine) -> int:
+        """Where the name begins behind a label ("Sold by: ...") or a title; 0 where nothing stands before it."""
+        for label in self._labels.get(cell.line.number, ()):
+            leads = cell.start <= label.span.start <= cell.start + 3
+            if leads and label.marked and max(label.names.get("issuer", 0.0), label.names.get("owner", 0.0)) >= 1.0:
+                rest = cell.line.text[label.span.end : cell.end]
+                return label.span.end + len(rest) - len(rest.lstrip(" :.-"))
+        return 0
+
+    def _without_title(self, text: str) -> str:
+        """The name without what the document calls itself, where that stands on the same line."""
+        words = tokens(text)
+        for length in (3, 2, 1):
+            if len(words) > length and tuple(word.text for word in words[-length:]) in lexicon().titles:
+                return text[: words[-length].start].rstrip(" -:,.")
+        return text
 
     def _without_place(self, name: str, below: list[HeadLine]) -> str:
         """The name up to its suffix, where only the place of the branch follows, which the address says again."""
@@ -144,13 +208,53 @@ class Head:
                 return place
         return len(self.cells)
 
-    def _is_customer(self, cell: HeadLine) -> bool:
-        """Whether a label over the cell, or before it on its line, says that this is the other party."""
-        for number in range(max(0, cell.line.number - 2), cell.line.number + 1):
+    def _is_repeated(self, cell: HeadLine) -> bool:
+        """Whether the cell's text stands on the page more than once, as the name of its sender does."""
+        name = fold(cell.text).strip(" .,:;-")
+        return len(name) >= 4 and fold(self._context.text).count(name) > 1
+
+    def _is_announced(self, cell: HeadLine, *concepts: str) -> bool:
+        """Whether a label over the cell, or before it on its line, says that this is one of these parties."""
+        block = cell.line.cells[cell.line.cell_at(cell.start)].block
+        for number in range(max(0, cell.line.number - 6), cell.line.number + 1):
             for label in self._labels.get(number, ()):
-                if label.leads and label.names.get("customer", 0) >= 1 and (label.marked or number == cell.line.number):
+                other = max(label.names.get(concept, 0.0) for concept in concepts) >= 0.85
+                if not (other and label.leads and (label.marked or number == cell.line.number)):
+                    continue
+                if number == cell.line.number:
                     return label.span.start <= cell.end
+                if (
+                    number >= cell.line.number - 2
+                    or label.line.cells[label.line.cell_at(label.span.start)].block is block
+                ):
+                    return label.span.box.x0 <= block.box.x1 and block.box.x0 <= label.span.box.x1
         return False
+
+    def _is_bare_address(self, cell: HeadLine) -> bool:
+        """Whether the cell's block is a name and an address and nothing else, while the page's foot says who sends it."""
+        return any(foot.suffix or _is_legal(foot) for foot in self.feet) and self._in_bare_block(cell)
+
+    @cached_property
+    def recipients(self) -> list[Found]:
+        """Names over an address with nothing else, as in a letter's address window, the likeliest first."""
+        found = []
+        for place, cell in enumerate(self.cells):
+            if cell.noise or cell.contact or cell.registration or cell.title or cell.labelled or cell.address >= 0.7:
+                continue
+            block = cell.line.cells[cell.line.cell_at(cell.start)].block
+            first = block.cells[0].line is cell.line.line
+            if first and self._in_bare_block(cell):
+                found.append(self._name(self.cells, place, 0.7 - 0.01 * place))
+        return sorted(found, key=lambda one: -one.score)
+
+    def _in_bare_block(self, cell: HeadLine) -> bool:
+        block = cell.line.cells[cell.line.cell_at(cell.start)].block
+        if not 2 <= len(block.cells) <= 7:
+            return False
+        parts = [self.reader.cell(self._context.span_of(one).line, one.index) for one in block.cells]
+        if any(part.contact or part.registration or part.title or part.labelled for part in parts):
+            return False
+        return any(part.address >= 0.7 for part in parts)
 
     # --- the address ------------------------------------------------------------------------------------------
 
@@ -164,7 +268,7 @@ class Head:
             if (
                 cells[place].address >= 0.7
                 and not (cells[place].title or cells[place].suffix)
-                and not self._is_customer(cells[place])
+                and not self._is_announced(cells[place], "customer", "ship_to")
             ):
                 taken, after = self._run(cells, place)
                 found.append(self._address(taken, place))
@@ -243,6 +347,31 @@ class Head:
         return Found(
             ", ".join(part for part in parts if part), tuple(pieces), score, tuple(cell.line.number for cell in taken)
         )
+
+
+_APART = re.compile(r"\s+[-–·•|]\s+|\s*[·•|]\s*")
+
+
+def _is_sentence(text: str) -> bool:
+    """Whether most words of a text are small ones."""
+    words = [word for word in text.split() if word[0].isalpha()]
+    return len(words) >= 5 and sum(word[0].islower() for word in words) > 0.6 * len(words)
+
+
+def _is_legal(cell: HeadLine) -> bool:
+    """Whether a line says who somebody is by law: a labelled tax or registration number."""
+    letters = sum(char.isalpha() for char in cell.text)
+    return cell.registration and letters >= 4 and len(cell.text) - letters >= 6
+
+
+def _by_block(cells: list[HeadLine]) -> list[HeadLine]:
+    """Cells with those of one block together, so that columns side by side do not mix."""
+    order: dict[int, int] = {}
+    keyed = []
+    for cell in cells:
+        block = id(cell.line.cells[cell.line.cell_at(cell.start)].block)
+        keyed.append((order.setdefault(block, len(order)), cell))
+    return [cell for _, cell in sorted(keyed, key=lambda one: one[0])]
 
 
 def _goes_on(first: HeadLine, second: HeadLine, starts: frozenset[str]) -> bool:

@@ -320,12 +320,14 @@ def lexicon() -> Lexicon:
     synonyms: dict[str, str] = {}
     lists: dict[str, set[str]] = {"filler": set(), "titles": set(), "trades": set(), "persons": set()}
 
-    def learn(concept: str, kind: Kind, words: Iterable[str], strength: float, *, names_fields: bool = True) -> None:
+    said: dict[tuple[str, ...], str] = {}
+
+    def learn(concept: str, kind: Kind, words: Iterable[str]) -> None:
         kinds.setdefault(concept, kind)
         for word in words:
-            phrases.add(word, concept, strength)
-            if names_fields:
-                of_field.setdefault(words_of(word), []).append(concept)
+            phrases.add(word, concept, 1.0)
+            said.setdefault(words_of(word), concept)
+            of_field.setdefault(words_of(word), []).append(concept)
 
     data = [
         _read(entry)
@@ -341,7 +343,7 @@ def lexicon() -> Lexicon:
         for kind, concepts in one.get("labels", {}).items():
             for concept, words in concepts.items():
                 of_field.setdefault(words_of(spoken(concept)), []).append(concept)
-                learn(concept, Kind(kind), words, 1.0)
+                learn(concept, Kind(kind), words)
         for concept, words in one.get("weak", {}).items():
             for word in words:
                 phrases.add(word, concept, WEAK)
@@ -354,7 +356,15 @@ def lexicon() -> Lexicon:
     for role, words in neutral().words.items():
         if role in _ROLES:
             concept, kind = _ROLES[role]
-            learn(concept, kind, words, 1.0, names_fields=False)
+            kinds.setdefault(concept, kind)
+            for word in words:  # what the files here call more precisely stays a weak sign of the wider concept
+                other = said.get(words_of(word), concept)
+                narrower = other != concept and kinds[other] is kind
+                phrases.add(word, concept, WEAK if narrower else 1.0)
+        elif role in ("invoice", "receipt"):  # what the document calls itself often stands before its number
+            lists["titles"].update(words)
+            for word in words:
+                phrases.add(word, "invoice_number", 0.8)
     return Lexicon(
         phrases,
         kinds,

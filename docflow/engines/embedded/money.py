@@ -14,7 +14,9 @@ from decimal import Decimal
 
 from docflow.engines.embedded.context import Context, PrintedLine, Span
 from docflow.engines.embedded.labels import Label, regions
+from docflow.engines.embedded.lexicon import lexicon
 from docflow.fields.amounts import FoundAmount
+from docflow.fields.kinds import Kind
 
 _CENT = Decimal("0.01")
 _LAST_WORDS = re.compile(
@@ -87,7 +89,16 @@ class Ledger:
             names: dict[str, float] = {}
             label: Label | None = None
             for amount in row:
-                between = [one for one in labels if before <= one.span.start and one.span.end <= amount.span.start + 1]
+                figures = (
+                    amount.span.start + amount.found.number[0] - amount.found.start
+                )  # "Total EUR" ends in a currency
+                between = [
+                    one
+                    for one in labels
+                    if before <= one.span.start
+                    and one.span.end <= figures
+                    and (one.leads or one.marked or _of_money(one))
+                ]
                 if between:
                     names, label = _combined(between, amount.span)
                 if names:
@@ -217,6 +228,10 @@ def _row(line: PrintedLine, found: list[FoundAmount], context: Context) -> list[
     if last is not None:
         last.last = True
     return row
+
+
+def _of_money(label: Label) -> bool:
+    return any(lexicon().kinds.get(name) is Kind.MONEY for name in label.names)
 
 
 def _has_words(line: PrintedLine, row: list[Amount]) -> bool:

@@ -61,9 +61,11 @@ def _merge(labels: list[Label], new: Label, meanings: Mapping[str, tuple[str, ..
         return [*labels, new]
     longest = max(clashing, key=lambda label: label.span.end - label.span.start)
     if longest.span.end - longest.span.start > new.span.end - new.span.start:
-        kept = {
-            path: strength for path, strength in new.names.items() if set(meanings.get(path, ())) & longest.names.keys()
-        }
+        kept = {}
+        for path, strength in new.names.items():
+            said = max((longest.names.get(concept, 0.0) for concept in meanings.get(path, ())), default=0.0)
+            if said > 0:
+                kept[path] = strength * said
         if not kept:
             return labels
         return [_with(label, kept) if label is longest else label for label in labels]
@@ -176,6 +178,8 @@ def pairs(
                 strength += 0.1
             else:
                 strength -= 0.25
+                if not label.marked and len(label.line.tokens) > 9:
+                    strength -= 0.4  # a word of a sentence
             if not label.exact:
                 strength -= 0.1
             for place, region in enumerate(regions(context, label, labels)):

@@ -160,6 +160,8 @@ class Reader:
         options = [_found(one, 0.5) for one in parties(self._context, question, self._labels, self._head.reader)]
         if question.concept in _ISSUERS or question.about in _ISSUERS:
             options += [_found(one, 0.6) for one in self._head.names]
+        if question.concept == "customer":
+            options += [_found(one, 0.5) for one in self._head.recipients]
         return _best_first(options)
 
     def _addresses(self, question: Question) -> list[Option]:

@@ -100,6 +100,8 @@ def _party(region: Span) -> tuple[Span, float] | None:
     while end > region.start and region.line.text[end - 1] in " ,;:*-":
         end -= 1
     look = 1.0 if letters >= 4 else 0.6
+    if len(text) > 70 or len(text.split()) > 9:
+        look -= 0.6  # a sentence
     if words_of(text) in lexicon().titles:
         look -= 0.5
     return Span(region.line, region.start, end), look - (0.3 if digits > 3 else 0.0)

@@ -16,7 +16,7 @@ from typing import Any
 from docflow.documents.model import Box, Word
 from docflow.engines.base import Piece
 from docflow.engines.embedded.context import ABSENT, Context, LeafReading
-from docflow.engines.embedded.figures import Figure, figures, product_fits
+from docflow.engines.embedded.figures import Figure, figures, only_figure, product_fits
 from docflow.engines.embedded.headings import Heading, headings_of
 from docflow.engines.embedded.vocabulary import Leaf, concepts, is_total, leaves_of, opens_with, squash, total_words
 from docflow.fields.kinds import Kind
@@ -27,6 +27,7 @@ from docflow.reading.tables import BodyLine, cut_lanes, group_rows, lane_at, spa
 Row = dict[str, LeafReading]
 
 _NUMERIC = {Kind.MONEY, Kind.QUANTITY}
+_TEXTUAL = {Kind.TEXT, Kind.IDENTIFIER}
 _NAMING = {"description", "test", "code", "note"}
 _TAX = {"tax_rate", "tax_code", "tax_amount", "net_amount", "amount", "base", "position"}
 
@@ -249,7 +250,7 @@ def _read_body(lines: Sequence[Line], start: int, headings: list[Heading], leave
             _join_heads(line, headings)
         elif opens_with(line.text, total_words().carried):
             table.open_end = table.open_end or index > start
-        elif (is_total(line.text) and not _is_full_row(line, headings)) or (body and headings_of([line], leaves)):
+        elif (is_sum_line(line) and not _is_full_row(line, headings)) or (body and headings_of([line], leaves)):
             break
         elif _outside(line, left, right):
             if _row_like(line):
@@ -261,8 +262,50 @@ def _read_body(lines: Sequence[Line], start: int, headings: list[Heading], leave
     else:
         table.open_end = True
     table.bottom = index
-    _fill(table, body)
+    _fill(table, _trimmed(body, headings))
     return table
+
+
+def _trimmed(body: list[Line], headings: Sequence[Heading]) -> list[Line]:
+    """The body without what follows its last row: text that is no continuation of it (the page's foot)."""
+    known = concepts()
+    numeric = [h for h in headings if h.concepts and all(known.kind[c] not in _TEXTUAL for c in h.concepts)]
+    holding = [index for index, line in enumerate(body) if any(_holds_figure(line, head) for head in numeric)]
+    if not holding:
+        return body
+    kept = body[: holding[-1] + 1]
+    pitch = _pitch(body)
+    for line in body[holding[-1] + 1 :]:
+        if _top(line) - _top(kept[-1]) > 2.0 * max(pitch, line.height):
+            break
+        if any(_stands_under(cell, head) for cell in line.cells for head in numeric):
+            break
+        kept.append(line)
+    return kept
+
+
+def _holds_figure(line: Line, head: Heading) -> bool:
+    """Whether a number stands under a head."""
+    reach = 0.5 * head.box.width
+    x0, x1 = head.box.x0 - reach, head.box.x1 + reach
+    return any(
+        span_of(word)[0] < x1 and span_of(word)[1] > x0 and bool(figures(plain(word.text))) for word in line.words
+    )
+
+
+def _stands_under(cell: Cell, head: Heading) -> bool:
+    """Whether a cell of text stands under the head of a column of numbers."""
+    x0, x1 = span_of(cell.words[0])[0], span_of(cell.words[-1])[1]
+    return x0 < head.box.x1 and x1 > head.box.x0 and any(_is_wordy(word.text) for word in cell.words)
+
+
+def is_sum_line(line: Line) -> bool:
+    """Whether a line is a sum, a tax or a payment: it begins like one, or its last words before the amount do."""
+    if is_total(line.text):
+        return True
+    return bool(figures(line.cells[-1].text)) and any(
+        len(squash(cell.text)) >= 4 and is_total(cell.text) for cell in line.cells[1:][-3:]
+    )
 
 
 def _heads_on(line: Line, headings: Sequence[Heading]) -> bool:
@@ -582,7 +625,9 @@ def _share(table: Table, lane: int, kind: Kind) -> float:
     if not texts:
         return 0.5
     if kind in _NUMERIC:
-        return sum(bool(figures(text)) and not _is_wordy(text) for text in texts) / len(texts)
+        return sum(
+            only_figure(text) is not None or (bool(figures(text)) and not _is_wordy(text)) for text in texts
+        ) / len(texts)
     if kind == Kind.DATE:
         return sum(any(ch.isdigit() for ch in text) for text in texts) / len(texts)
     return 1.0

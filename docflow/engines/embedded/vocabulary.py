@@ -76,6 +76,8 @@ def total_words() -> TotalWords:
 
 
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’.][^\W\d_]+)*")
+_DAY = re.compile(r"\d{1,2}\.?\s*[^\W\d_]{3,9}\.?,?\s*\d{4}|[^\W\d_]{3,9}\.?\s*\d{1,2}\s*,\s*\d{4}")
+"""A day with its month's name: "August 3, 2014"."""
 _BRACKETS = re.compile(r"[(\[（【][^()\[\]（）【】]*[)\]）】]?")
 _CODE = re.compile(r"[A-Z]{3}|RM|Rs|Rp|kr|zł|Kč|Ft|원|円|元")
 
@@ -84,6 +86,7 @@ def is_total(text: str) -> bool:
     """Whether a line reads like a sum, a tax, a payment or a count of items, and not like an item."""
     known = total_words()
     plain = unicodedata.normalize("NFKC", text).lstrip(" *-–—=:.·•#&+(/")
+    plain = _DAY.sub(" ", plain)
     words = _WORD.findall(plain)
     if not words:
         return False

@@ -17,8 +17,9 @@ from docflow.fields.currencies import currencies
 from docflow.fields.locale import ENGLISH, DateOrder, Locale, country_files, language_files, locale_named, neutral
 from docflow.fields.text import fold, plain
 
-ENOUGH = 2.0  # evidence below this decides no country
-NEAR = 0.8  # countries with this share of the best one's evidence remain possible
+ENOUGH = 1.5  # evidence below this decides no country
+NEAR = 0.8  # countries with this share of the best one's evidence remain possible,
+MARGIN = 1.0  # unless they are this far behind it
 MAX_CHARS = 20_000  # a page or two tell as much as a whole book
 
 _PLACE_WEIGHTS = {"country": 3.0, "region": 2.0, "city": 1.5, "company": 2.0, "registration": 1.0, "tax": 0.7}
@@ -31,6 +32,7 @@ _CURRENCY_CODE = re.compile(r"(?<![A-Za-z])[A-Z]{3}(?![A-Za-z])")
 _PHONE = re.compile(r"(?<![\d+])(?:\+ ?\(?([1-9]\d{0,2})\)?[ \-.(/]?\d|00 ?([2-9]\d{1,2})[ \-.(/]\(?\d)")
 _DOMAIN = re.compile(r"(?:[\w-]\.|@[\w.-]+\.)([a-z]{2})(?![\w.-])")
 _IBAN = re.compile(r"\b([A-Z]{2})\d{2} ?(?:[A-Z\d]{4} ?){3}")
+_BEFORE_CITY = re.compile(r"(?<![\w.,/:-])(\d{4,5}) [A-ZÀ-Þ][a-zß-ÿ]{2}")
 _SLASHED = re.compile(r"(?<![\d/.-])(\d{1,2})([/.-])(\d{1,2})\2(?:19|20)?\d\d(?![\d/.-]\d?)")
 _COMMA_CENTS = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})*,\d{2}(?![\d.,]|\s?%)")
 _POINT_CENTS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})*\.\d{2}(?![\d.,]|\s?%)")
@@ -63,9 +65,12 @@ def rank(texts: Iterable[str]) -> Ranked:
     total = sum(languages.values())
     if total:
         strength = min(total, 6.0) / 2  # a handful of words is as sure as a hundred
+        postcodes = _postcodes(text)
         for country, data in country_files().items():
             share = max(languages.get(language, 0.0) for language in data["languages"]) / total
-            scores[country] += strength * share
+            shape = locale_named(country).shape("postcode")
+            fitting = shape is not None and any(shape.fullmatch(postcode) for postcode in postcodes)
+            scores[country] += (strength + fitting) * share
     order, decimal = _date_order(text), _decimal(text)
     for country, data in country_files().items():
         if decimal and data["decimal"] != decimal:
@@ -76,7 +81,7 @@ def rank(texts: Iterable[str]) -> Ranked:
     if not ranking or ranking[0][1] < ENOUGH:
         return Ranked(neutral().deciding(date_order=order, decimal=decimal), 0.0, tuple(ranking))
     best = ranking[0][1]
-    near = [country for country, score in ranking if score >= NEAR * best]
+    near = [country for country, score in ranking if score >= NEAR * best and score > best - MARGIN]
     found = _locale_of(near, languages).deciding(date_order=order, decimal=decimal)
     return Ranked(found, round(best, 2), tuple(ranking))
 
@@ -256,6 +261,11 @@ def _add_numbers(scores: dict[str, float], text: str, folded: str) -> None:
     for country, shape in index.shapes:
         if shape.search(text):
             scores[country] += 2.0
+
+
+def _postcodes(text: str) -> set[str]:
+    """Figures before a name, as postcodes stand on the continent: their number tells neighbours apart."""
+    return {figures for figures in _BEFORE_CITY.findall(text) if figures[:2] not in ("19", "20") or len(figures) > 4}
 
 
 def _date_order(text: str) -> DateOrder | None:

@@ -53,11 +53,6 @@ def report_fault(error: Exception) -> int:
     return 1
 
 
-def silence_stdout() -> None:
-    """The reader of stdout is gone: let the interpreter's last flush go nowhere instead of failing."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
 def _debugging() -> bool:
     return os.environ.get("DOCFLOW_DEBUG", "") not in ("", "0")
 

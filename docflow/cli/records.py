@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import os
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -25,9 +26,8 @@ class RecordWriter:
             # ASCII only: what a file name or a page holds cannot break a line, whatever the stream's encoding is.
             print(json.dumps(row_of(result), default=json_value), file=self._stream, flush=True)
         except BrokenPipeError:
-            from docflow.cli.failures import silence_stdout
-
-            silence_stdout()
+            # What is still buffered must go somewhere: the interpreter flushes stdout once more when it ends.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
             self._open = False
 
 

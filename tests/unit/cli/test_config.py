@@ -37,12 +37,20 @@ def test_a_flag_counts_more_than_a_variable_and_that_more_than_the_file(
     ("text", "message", "hint"),
     [
         ('enigne = "embedded"', "enigne (docflow.toml) is no setting of docflow", "Did you mean engine?"),
-        ("[limits]\npixles = 3", "limits.pixles (docflow.toml) is no setting of docflow", "Did you mean limits.pixels?"),
+        (
+            "[limits]\npixles = 3",
+            "limits.pixles (docflow.toml) is no setting of docflow",
+            "Did you mean limits.pixels?",
+        ),
         ("[limmits]\npixels = 3", "limmits (docflow.toml) is no setting of docflow", "Did you mean limits?"),
         ("pages = 3", "pages (docflow.toml) is no setting of docflow", "Did you mean limits.pages?"),
         ("zzzzzz = 3", "zzzzzz (docflow.toml) is no setting of docflow", "docflow config lists every setting."),
         ("limits = 3", "limits (docflow.toml) is a group of settings, not a value", "Write [limits]"),
-        ("[limits]\npages = -1", "limits.pages (docflow.toml) cannot be -1: input should be greater than 0", "most pages"),
+        (
+            "[limits]\npages = -1",
+            "limits.pages (docflow.toml) cannot be -1: input should be greater than 0",
+            "most pages",
+        ),
     ],
 )
 def test_a_bad_file_is_told_what_is_wrong_where_and_what_was_meant(

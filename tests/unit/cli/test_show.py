@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from typer.testing import Result
+
+from docflow.cli.record_table import spoken
+
+Run = Callable[..., Result]
+
+
+def test_show_has_a_table_a_program_with_the_newest_first(out: Path, docflow: Run) -> None:
+    shown = docflow("show", out).output
+    assert "bill  2 valid, 1 invalid" in shown
+    assert "letter  1 valid" in shown
+    assert [shown.index(f"scans/{name}.png") for name in "cba"] == sorted(shown.index(f"scans/{n}.png") for n in "cba")
+    assert "2 failed: --failed shows which" in shown
+    assert "--evidence SOURCE shows why a record is invalid" in shown
+
+
+def test_values_that_docflow_is_not_sure_of_are_marked(out: Path, docflow: Run) -> None:
+    lines = docflow("show", out, "--program", "bill").output.splitlines()
+    assert next(line for line in lines if "b.png" in line).split()[4:6] == ["1234.50", "?"]
+    assert next(line for line in lines if "a.png" in line).split()[-1] == "12.50"
+    assert "unreadable" in next(line for line in lines if "b.png" in line)
+
+
+def test_document_text_cannot_steer_the_terminal(out: Path, docflow: Run) -> None:
+    for arguments in ((), ("--failed",), ("--evidence", "a.png")):
+        shown = docflow("show", out, *arguments).output
+        assert "\x1b" not in shown
+        assert "\u202e" not in shown
+    wide = docflow("show", out, "--evidence", "a.png").output
+    assert "\\x1b[31m" in wide
+    assert "[bold]" in wide
+
+
+@pytest.mark.parametrize("columns", [40, 60, 80, 120])
+def test_tables_fit_the_terminal(out: Path, docflow: Run, monkeypatch: pytest.MonkeyPatch, columns: int) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for arguments in ((), ("--failed",)):
+        shown = docflow("show", out, *arguments)
+        assert shown.exit_code == 0
+        assert max(map(len, shown.output.splitlines())) <= columns
+
+
+def test_columns_without_room_are_named(out: Path, docflow: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "50")
+    shown = docflow("show", out, "--program", "bill").output
+    assert "no room for: " in shown
+    assert "company" in shown.splitlines()[1]
+
+
+def test_nothing_is_cut_off_a_terminal(out: Path, docflow: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS")
+    shown = docflow("show", out, "--program", "bill").output
+    assert "2: Tea 2; Cake" in shown
+    assert "…" not in shown
+
+
+def test_limit_shows_the_newest_and_says_that_there_are_more(out: Path, docflow: Run) -> None:
+    shown = docflow("show", out, "--program", "bill", "--limit", 1).output
+    assert "c.png" in shown
+    assert "a.png" not in shown
+    assert "the 1 newest of 3 records" in shown
+
+
+def test_failed_documents_come_with_reason_and_hint(out: Path, docflow: Run) -> None:
+    shown = docflow("show", out, "--failed").output
+    assert "scans/e.pdf  decode, BrokenDocument" in shown
+    assert "it is damaged" in shown
+    assert "Get a new copy." in shown
+    assert "a.png" not in shown
+    limited = docflow("show", out, "--failed", "--limit", 1).output
+    assert "the 1 newest of 2 failed" in limited
+
+
+def test_evidence_tells_for_each_value_the_print_the_place_and_how_sure(out: Path, docflow: Run) -> None:
+    lines = docflow("show", out, "--evidence", "scans/b.png").output.splitlines()
+    total = next(index for index, line in enumerate(lines) if line.startswith("total"))
+    assert lines[total].split() == ["total", "1234.5", "1", "1,2", "3,4", "0.20", "fuzzy"]
+    assert lines[total + 1].split() == ["1.234,5"]
+    date = next(line for line in lines if line.startswith("date"))
+    assert date.split() == ["date", "0.40", "unreadable"]
+
+
+def test_evidence_is_found_by_the_end_of_the_name_and_a_typo_is_told(out: Path, docflow: Run) -> None:
+    assert "scans/c.png  bill, invalid" in docflow("show", out, "--evidence", "c.png").output
+    assert "total: is required" in docflow("show", out, "--evidence", "c.png").output
+    unknown = docflow("show", out, "--evidence", "scans/x.png")
+    assert "no row for scans/x.png" in str(unknown.exception)
+
+
+def test_an_unknown_program_is_told_which_there_are(out: Path, docflow: Run) -> None:
+    failure = docflow("show", out, "--program", "bil").exception
+    assert "no rows of 'bil'" in str(failure)
+    assert getattr(failure, "hint", "") == "It holds bill, letter."
+
+
+def test_values_are_spoken_as_people_write_them() -> None:
+    from decimal import Decimal
+
+    assert spoken(Decimal("12.500000")) == "12.50"
+    assert spoken(Decimal("12.000000")) == "12"
+    assert spoken(Decimal("0.125000")) == "0.125"
+    assert spoken(Decimal("1200")) == "1200"
+    assert spoken(True) == "yes"
+    assert spoken([{"name": "Tea", "price": None}, {"name": "Cake", "price": Decimal(3)}]) == "2: Tea; Cake 3"

@@ -93,6 +93,7 @@ FIRST = (
     Order("form", "boxes", "ko_KR", "text_pdf", 0),
     Order("invoice", "band", "de_CH", "photographed", 3),
     Order("receipt", "till", "pt_BR", "scanned", 4),
+    Order("receipt", "till", "nl_NL", "sideways", 4),
 )
 
 # What comes with the package: small, one of each kind and condition that matters.
@@ -164,9 +165,9 @@ class Sample:
 
 def make(order: Order, seed: int, number: int) -> Sample:
     """The document of an order; the same seed and number give the same one."""
-    rng = random.Random(f"{seed}/{number}/{order}")
     made = KINDS[order.kind]
-    draft = made.layouts[order.layout](rng, LOCALES[order.locale], order.count)
+    draft = drawn(order, seed, number)
+    rng = random.Random(f"{seed}/{number}/{order.condition}")
     delivery = CONDITIONS[order.condition](draft.sheet, rng)
     stem = f"{order.kind}-{number:03}"
     truth: dict[str, Any] = {
@@ -185,6 +186,16 @@ def make(order: Order, seed: int, number: int) -> Sample:
     if order.condition == "broken":
         truth |= {"status": "failed", "record": None, "boxes": {}, "repeats": {}}
     return Sample(truth["document"], delivery.content, truth)
+
+
+def drawn(order: Order, seed: int, number: int) -> Draft:
+    """The sheet of an order: the first try on which no texts run into each other."""
+    for attempt in range(20):
+        rng = random.Random(f"{seed}/{number}/{attempt}/{order.kind}/{order.layout}/{order.locale}")
+        draft = KINDS[order.kind].layouts[order.layout](rng, LOCALES[order.locale], order.count)
+        if not draft.sheet.collisions():
+            return draft
+    raise RuntimeError(f"{order} does not fit its paper")
 
 
 def record(draft: Draft, kind: Kind) -> dict[str, Any]:

@@ -240,6 +240,21 @@ def exif_turned(sheet: Sheet, rng: random.Random) -> Delivery:
     )
 
 
+def sideways(sheet: Sheet, rng: random.Random) -> Delivery:
+    """A scan that lay the wrong way round in the scanner; boxes are those of the image as it is."""
+    images, matrices = _scan(sheet, rng)
+    width, height = images[0].size
+    turn, matrix = rng.choice(
+        (
+            (Image.Transpose.ROTATE_90, [[0, 1, 0], [-1, 0, width], [0, 0, 1]]),
+            (Image.Transpose.ROTATE_180, [[-1, 0, width], [0, -1, height], [0, 0, 1]]),
+            (Image.Transpose.ROTATE_270, [[0, -1, height], [1, 0, 0], [0, 0, 1]]),
+        )
+    )
+    content = _encoded(images[0].transpose(turn), "JPEG", quality=55)
+    return Delivery(content, "jpg", [np.array(matrix, dtype=np.float64) @ matrices[0]], "px")
+
+
 def cmyk_jpeg(sheet: Sheet, rng: random.Random) -> Delivery:
     """A JPEG in the colours of a print shop."""
     return _first(_clean(sheet, rng), "jpg", lambda image: _encoded(image.convert("CMYK"), "JPEG", quality=60))
@@ -279,6 +294,7 @@ CONDITIONS: dict[str, Callable[[Sheet, random.Random], Delivery]] = {
     "mixed_pdf": mixed_pdf,
     "frames_tiff": frames_tiff,
     "exif_turned": exif_turned,
+    "sideways": sideways,
     "cmyk_jpeg": cmyk_jpeg,
     "webp": webp,
     "bmp": bmp,

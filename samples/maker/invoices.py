@@ -273,6 +273,13 @@ def _number_pages(draft: Draft, page: Page) -> None:
     sheet.page = last
 
 
+def _terms(draft: Draft, bill: Bill, page: Page, y: float) -> None:
+    """A sentence on when and how to pay."""
+    if draft.chance(0.6):
+        text = draft.label("payment_terms").format(days=(bill.due - bill.day).days)
+        draft.sheet.paragraph(page.left, y, text, page.right - page.left, size=draft.sheet.size * 0.95)
+
+
 def _room(draft: Draft, page: Page, y: float, needed: float) -> float:
     """``y``, or the top of a new page when less than ``needed`` points are left."""
     if y + needed < draft.sheet.height - 70:
@@ -308,7 +315,8 @@ def classic(rng: random.Random, locale: Locale, count: int) -> Draft:
     y = _address(draft, page.left, y, bill.customer_address) + 14
     y = _table(draft, bill, page, y, "ruled", sheet.height - 80)
     y = _sums(draft, bill, page, _room(draft, page, y, 110), rng.choice(("plain", "boxed")))
-    _payment(draft, bill, page, y + 12, page.left, not vat_here and draft.chance(0.6))
+    y = _payment(draft, bill, page, y + 12, page.left, not vat_here and draft.chance(0.6))
+    _terms(draft, bill, page, y + 10)
     _number_pages(draft, page)
     return draft
 
@@ -332,6 +340,7 @@ def letter(rng: random.Random, locale: Locale, count: int) -> Draft:
     sheet.text(page.left, y, draft.label("invoice"), bold=True, size=sheet.size * 1.5)
     y = _table(draft, bill, page, y + 22, rng.choice(("bare", "lined")), sheet.height - 90)
     y = _sums(draft, bill, page, _room(draft, page, y, 110), rng.choice(("plain", "wide")))
+    _terms(draft, bill, page, y + 16)
     _foot(draft, bill, page, draft.chance(0.8))
     _number_pages(draft, page)
     return draft
@@ -363,11 +372,13 @@ def band(rng: random.Random, locale: Locale, count: int) -> Draft:
     sheet.text(page.left, 162, draft.label("customer"), bold=True, colour=page.colour)
     y = sheet.paragraph(page.left, 178, bill.customer, 220, path="customer")
     y = _address(draft, page.left, y, bill.customer_address)
-    sheet.text(middle, 162, draft.label("bank"), bold=True, colour=page.colour)
     right_y = _payment(draft, bill, page, 178, middle, draft.chance(0.6))
+    if right_y > 178:
+        sheet.text(middle, 162, draft.label("bank"), bold=True, colour=page.colour)
     y = max(y, right_y) + 18
     y = _table(draft, bill, page, y, "banded", sheet.height - 80)
-    _sums(draft, bill, page, _room(draft, page, y, 110), "plain")
+    y = _sums(draft, bill, page, _room(draft, page, y, 110), "plain")
+    _terms(draft, bill, page, y + 16)
     if draft.chance(0.5):
         sheet.text(
             sheet.width / 2,
@@ -408,7 +419,8 @@ def two_columns(rng: random.Random, locale: Locale, count: int) -> Draft:
         sheet.text(x + 6, 215, span)
     y = _table(draft, bill, page, 236, rng.choice(("ruled", "lined")), sheet.height - 80)
     y = _sums(draft, bill, page, _room(draft, page, y, 110), "boxed")
-    _payment(draft, bill, page, y + 8, page.left, False)
+    y = _payment(draft, bill, page, y + 8, page.left, False)
+    _terms(draft, bill, page, y + 10)
     _number_pages(draft, page)
     return draft
 
@@ -445,6 +457,7 @@ def statement(rng: random.Random, locale: Locale, count: int) -> Draft:
     y = max(y, 112 + height) + 26
     y = _table(draft, bill, page, y, "lined", sheet.height - 80)
     y = _sums(draft, bill, page, _room(draft, page, y, 110), "plain")
+    _terms(draft, bill, page, y + 16)
     _foot(draft, bill, page, draft.chance(0.7))
     _number_pages(draft, page)
     return draft

@@ -25,7 +25,7 @@ class Sale:
         rng, locale = draft.rng, draft.locale
         shop = words.trade(rng, locale, "shops", served=served)
         self.items = make_items(draft, shop, count)
-        if weighed and draft.chance(0.4):
+        if weighed and shop.by_weight and draft.chance(0.7):
             place = rng.randrange(len(self.items))
             self.items[place] = _weighed(draft, self.items[place])
         self.company = words.company(rng, locale, shop)
@@ -128,7 +128,7 @@ def _head(draft: Draft, sale: Sale, y: float, left: float, right: float, *, cent
         y += 34
     big = sheet.size * rng.choice((1.0, 1.25, 1.5))
     y = sheet.paragraph(x, y, sale.company, width, path="company", align=align, bold=draft.chance(0.7), size=big)
-    if draft.chance(0.25):
+    if draft.locale.code == "en_MY" and draft.chance(0.5):
         y = sheet.paragraph(x, y, f"({shaped(rng, '999999-?')})", width, align=align)
     y = draft.address(x, y, sale.address, align=align, width=width, upper=draft.chance(0.4))
     if draft.chance(0.7):

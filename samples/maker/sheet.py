@@ -250,6 +250,23 @@ class Sheet:
         """Cut the sheet (of one page) to this height, as a till cuts its paper."""
         self.height = bottom
 
+    def collisions(self) -> list[str]:
+        """Texts that run into each other or off the paper: a printer would not have let them pass."""
+        found = []
+        placed = [(text, text.x + text_width(text.text, text.face, text.size)) for text in self.texts]
+        placed.sort(key=lambda entry: (entry[0].page, entry[0].y - entry[0].size))
+        for number, (text, right) in enumerate(placed):
+            if text.x < 2 or right > self.width - 2 or text.y < 8 or text.y > self.height - 2:
+                found.append(f"{text.text!r} leaves the paper")
+            for other, other_right in placed[number + 1 :]:
+                if other.page != text.page or other.y - other.size > text.y:
+                    break
+                across = min(right, other_right) - max(text.x, other.x)
+                down = min(text.y, other.y) - max(text.y - text.size * 0.7, other.y - other.size * 0.7)
+                if across > 1 and down > 1:
+                    found.append(f"{text.text!r} runs into {other.text!r}")
+        return found
+
     def pdf(self, images: dict[int, bytes] | None = None) -> bytes:
         """The sheet as a PDF; a page in ``images`` is given as that picture (JPEG or PNG bytes), without any text."""
         out = io.BytesIO()

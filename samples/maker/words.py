@@ -25,6 +25,7 @@ class Trade:
     prices: tuple[float, float]
     variants: tuple[str, ...] = ()
     served: bool = False  # guests sit at tables
+    by_weight: bool = False  # some goods are weighed at the till
 
 
 def trade(rng: random.Random, locale: Locale, kind: str, *, served: bool = False) -> Trade:

@@ -23,7 +23,7 @@ import inspect
 import json
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
@@ -152,6 +152,7 @@ def program_for(model: type[BaseModel], name: str, *, json_schema: dict[str, Any
     return Program(name, ask, model, json_schema=json_schema)
 
 
+@lru_cache(maxsize=128)  # a program asks for it with every document, and making it costs several milliseconds
 def schema_of(model: type[BaseModel]) -> str:
     """The JSON schema that a record is asked with, as ``sgl.gen(json_schema=...)`` takes it."""
     return json.dumps(record_schema(model), ensure_ascii=False)
@@ -171,6 +172,7 @@ RULES = (
 )
 
 
+@lru_cache(maxsize=128)
 def instructions_text(model: type[BaseModel] | None) -> str:
     """The rules of reading, then a line a field."""
     lines = [RULES]

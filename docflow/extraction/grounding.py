@@ -105,7 +105,13 @@ class PageText:
 
     def under(self, box: Box) -> list[Word]:
         """The words that lie at least half in a box."""
-        return [word for word in self.words if word.box.intersection(box) >= 0.5 * word.box.area]
+        return [
+            word
+            for word in self.words
+            if word.box.y0 < box.y1
+            and word.box.y1 > box.y0  # spares most words the arithmetic: this is asked per value
+            if word.box.intersection(box) >= 0.5 * word.box.area
+        ]
 
 
 def _joined(texts: Sequence[str]) -> tuple[str, list[int]]:

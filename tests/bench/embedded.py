@@ -316,6 +316,9 @@ def memory(bench: Bench, documents: int) -> None:
         bench.note(f"memory_{runner}", ratio, what, "<= 1.2", ratio <= 1.2)
 
 
+FONTS = "/Resources << /Font << /F1 5 0 R >> >>"
+
+
 def small_pdf(number: int) -> bytes:
     """A page with a few lines of text, another one for every number."""
     lines = ["Green Garden Ltd", f"Invoice number {number:06}", "Date 12.03.2024", f"Total {number / 100:.2f} EUR"]
@@ -323,8 +326,7 @@ def small_pdf(number: int) -> bytes:
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",
         "<< /Type /Pages /Kids [3 0 R] /Count 1 >>",
-        "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R "
-        "/Resources << /Font << /F1 5 0 R >> >> >>",
+        f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R {FONTS} >>",
         f"<< /Length {len(text)} >>\nstream\n{text}\nendstream",
         "<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>",
     ]

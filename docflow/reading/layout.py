@@ -188,13 +188,14 @@ def _slope(segments: Sequence[_Segment]) -> float:
     """How much the page's rows fall from left to right (0 for an upright page), from segments of several words."""
     slopes: list[tuple[float, float]] = []
     for segment in segments:
-        # Boxes may end at the letters' edges: only words of one height have their middles at one height.
-        first = segment.words[0].level_box
-        boxes = [word.level_box for word in segment.words]
-        like = [box for box in boxes if abs(box.height - first.height) < 0.1 * first.height]
-        run = like[-1].center[0] - first.center[0]
+        # Boxes may end at the letters' edges: only words of one shape have their middles at one height.
+        first = segment.words[0]
+        shape = _shape(first.text)
+        last = next(word for word in reversed(segment.words) if word is first or _shape(word.text) == shape)
+        start, end = first.level_box.center, last.level_box.center
+        run = end[0] - start[0]
         if run > 4 * segment.height:
-            slopes.append(((like[-1].center[1] - first.center[1]) / run, run))
+            slopes.append(((end[1] - start[1]) / run, run))
     if len(slopes) < 3:
         return 0.0
     slopes.sort()
@@ -207,6 +208,11 @@ def _slope(segments: Sequence[_Segment]) -> float:
             # Box corners are whole pixels: a tiny slope is noise, a large one is no skew of a row.
             return slope if 0.002 < abs(slope) < 0.2 and agreeing > 0.5 * total else 0.0
     return 0.0
+
+
+def _shape(text: str) -> tuple[bool, bool]:
+    """Whether a word reaches above its small letters, and below its line."""
+    return any(ch.isupper() or ch in "bdfhklit0123456789" for ch in text), any(ch in "gjpqy,;()[]/Q@$" for ch in text)
 
 
 def _rows(segments: list[_Segment], slope: float, height: float) -> list[list[_Segment]]:

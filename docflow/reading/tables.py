@@ -38,9 +38,9 @@ def cut_lanes(heads: Sequence[Span], rows: Sequence[Sequence[Span]]) -> list[flo
         for start, end in itertools.pairwise(edges):
             middle = (start + end) / 2
             crossed = sum(1 for x0, x1 in spans if x0 < middle < x1)
-            # A border inside a head is poor even where no word stands in its way.
+            # Better no border inside a head, though heads may reach over the column beside them.
             inside = max(0.0, min(end, left1) - start) + max(0.0, end - max(start, right0))
-            room = (end - start) - inside
+            room = (end - start) - 0.5 * min(inside, end - start)
             rank = (-float(crossed), room, -abs(middle - (left1 + right0) / 2))
             if best is None or rank > best:
                 best = rank

@@ -51,6 +51,8 @@ def headings_of(lines: Sequence[Line], leaves: Sequence[Leaf]) -> list[Heading] 
     found: list[Heading] = []
     for line in lines:
         text = unicodedata.normalize("NFKC", line.text)
+        if sum(ch.isdigit() for ch in text) > 3 or ": " in text:
+            return None  # labels with their values
         if len(line.words) > 24 or any(not f.percent or f.decimals for f in figures(text) if len(f.text) > 1):
             return None
         for cell in line.cells:

@@ -32,6 +32,7 @@ from docflow.reading.layout import Line
 from docflow.reading.tables import BodyLine, group_rows
 
 _TIMES = re.compile(r"(?<![^\W\d_])[xX×*@✕](?![^\W\d_])")
+_MIDDLE_X = re.compile(r"(?<=\d)[xX](?=\d)")
 _TAIL = re.compile(
     r"^[\s*#=]*(?:[A-Z]{1,4}|[a-z]|\*[A-Z]|\[[A-Z]{1,3}\]|\([A-Z]\)|[€$£])?(?:\s+[A-Z]{1,3})?[\s*#.,:|)]*$"
 )
@@ -82,7 +83,7 @@ class ItemLine:
 
 def parse_line(line: Line) -> ItemLine:
     """Find the amount at the end of a line, and quantity and unit price before it."""
-    text = plain(spaced(line.words))
+    text = _MIDDLE_X.sub("×", plain(spaced(line.words)))
     item = ItemLine(line, text)
     found = list(figures(text))
     for figure in reversed(found):
@@ -123,7 +124,8 @@ def _find_product(item: ItemLine, before: Sequence[Figure], times: Sequence[tupl
         for start, end in times:
             left = [f for f in before if f.end <= start and start - f.end <= 6]
             right = [f for f in before if f.start >= end and f.start - end <= 3 and f.is_amount]
-            if left and left[-1].is_count:
+            opens = bool(left) and not any(ch.isalpha() for ch in item.text[: left[-1].start])
+            if left and left[-1].is_count and (right or opens):
                 item.quantity = left[-1]
                 item.price = right[0] if right else None
                 break

@@ -79,6 +79,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:[-'’.][^\W\d_]+)*")
 _DAY = re.compile(r"\d{1,2}\.?\s*[^\W\d_]{3,9}\.?,?\s*\d{4}|[^\W\d_]{3,9}\.?\s*\d{1,2}\s*,\s*\d{4}")
 """A day with its month's name: "August 3, 2014"."""
 _BRACKETS = re.compile(r"[(\[（【][^()\[\]（）【】]*[)\]）】]?")
+_GLUED_CODE = re.compile(r"(?:RM|EUR|USD|GBP|CHF|SGD|MYR|AUD|INR|SEK|NOK|DKK|PLN)$")
 _CODE = re.compile(r"[A-Z]{3}|RM|Rs|Rp|kr|zł|Kč|Ft|원|円|元")
 
 
@@ -95,7 +96,7 @@ def is_total(text: str) -> bool:
         opening = squash("".join(bare[:length]))
         if opening in known.begin:
             rest = [word for word in bare[length:] if len(word) > 2 and not _CODE.fullmatch(word)]
-            foreign = sum(squash(word) not in known.joining for word in rest)
+            foreign = sum(squash(_GLUED_CODE.sub("", word)) not in known.joining for word in rest)
             return foreign == 0 or (foreign == 1 and length > 1 and len(rest) > 1)
     return False
 

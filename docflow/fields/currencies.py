@@ -13,6 +13,8 @@ from typing import Any
 from docflow.fields.locale import Locale
 from docflow.fields.text import fold, plain
 
+_WORD = re.compile(r"[^\W\d_]+")
+
 
 @dataclass(frozen=True, slots=True)
 class FoundCurrency:
@@ -124,6 +126,14 @@ def _anywhere() -> re.Pattern[str]:
     return re.compile("|".join(_edged(mark) for mark in marks))
 
 
+@lru_cache(maxsize=1)
+def _beginnings() -> tuple[frozenset[str], frozenset[str]]:
+    """The signs that are no words, and the first words of all others: a line without any of them has no currency."""
+    words = [_WORD.match(mark) for mark in owners()]
+    latin = {word[0] for word in words if word and word[0] < "\u1100"}
+    return frozenset(mark[0] for mark in owners() if not mark[0].isascii() or not mark[0].isalpha()), frozenset(latin)
+
+
 def meaning(mark: str, locale: Locale | None) -> tuple[str, tuple[str, ...]]:
     """The currency that a sign or code means, and the others it could mean where the locale does not decide.
 
@@ -139,8 +149,12 @@ def meaning(mark: str, locale: Locale | None) -> tuple[str, tuple[str, ...]]:
 
 def find_currency(text: str, locale: Locale | None = None) -> list[FoundCurrency]:
     """Every currency sign, code and name in a line of text, from left to right."""
-    found = []
-    for match in _anywhere().finditer(fold(plain(text))):
+    found: list[FoundCurrency] = []
+    folded = fold(plain(text))
+    letters, first_words = _beginnings()
+    if letters.isdisjoint(folded) and first_words.isdisjoint(_WORD.findall(folded)):
+        return found
+    for match in _anywhere().finditer(folded):
         printed = text[match.start() : match.end()]
         if printed.isalpha() and len(printed) == 3 and printed.islower() and match[0].upper() in currencies():
             continue  # "try" and "all" are words; a code is printed in capitals

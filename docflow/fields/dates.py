@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from docflow.fields.locale import ENGLISH, DateOrder, Locale, all_months, language_files
 from docflow.fields.text import fold, plain
 
-FUTURE_YEARS = 20  # a two-digit year further ahead than this belongs to the century before
+FUTURE_YEARS = 10  # a two-digit year further ahead belongs to the century before: births are printed so, plans are not
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,9 @@ from docflow.fields.locale import ENGLISH, DateOrder, Locale, country_files, lan
 from docflow.fields.text import fold, plain
 
 ENOUGH = 1.5  # evidence below this decides no country
-NEAR = 0.8  # countries with this share of the best one's evidence remain possible,
-MARGIN = 1.0  # unless they are this far behind it
+PLENTY = 3.0  # below this one clue more or less could make another country the best
+NEAR = 0.8  # above it, countries with this share of the best one's evidence remain possible,
+MARGIN = 1.0  # unless they are further behind than one clue
 MAX_CHARS = 20_000  # a page or two tell as much as a whole book
 
 _PLACE_WEIGHTS = {"country": 3.0, "region": 2.0, "city": 1.5, "company": 2.0, "registration": 1.0, "tax": 0.7}
@@ -71,6 +72,9 @@ def rank(texts: Iterable[str]) -> Ranked:
             shape = locale_named(country).shape("postcode")
             fitting = shape is not None and any(shape.fullmatch(postcode) for postcode in postcodes)
             scores[country] += (strength + fitting) * share
+    for country, shape in _index().shapes:
+        if scores[country] > 0 and shape.search(text):  # a shape alone may be any number
+            scores[country] += 2.0
     order, decimal = _date_order(text), _decimal(text)
     for country, data in country_files().items():
         if decimal and data["decimal"] != decimal:
@@ -79,16 +83,17 @@ def rank(texts: Iterable[str]) -> Ranked:
             scores[country] *= 0.6
     ranking = sorted(((country, score) for country, score in scores.items() if score > 0), key=lambda one: -one[1])
     if not ranking or ranking[0][1] < ENOUGH:
-        return Ranked(neutral().deciding(date_order=order, decimal=decimal), 0.0, tuple(ranking))
+        return Ranked(neutral().deciding(order, decimal), 0.0, tuple(ranking))
     best = ranking[0][1]
-    near = [country for country, score in ranking if score >= NEAR * best and score > best - MARGIN]
-    found = _locale_of(near, languages).deciding(date_order=order, decimal=decimal)
+    behind = MARGIN if best < PLENTY else min(MARGIN, (1 - NEAR) * best)
+    near = [country for country, score in ranking if score >= best - behind]
+    found = _common(tuple(_spoken(country, languages) for country in near)).deciding(order, decimal)
     return Ranked(found, round(best, 2), tuple(ranking))
 
 
-def _locale_of(near: Sequence[str], languages: Mapping[str, float]) -> Locale:
-    """The locale of one country, or what the countries that remain have in common."""
-    locales = [_spoken(country, languages) for country in near]
+@lru_cache(maxsize=256)
+def _common(locales: tuple[Locale, ...]) -> Locale:
+    """What the locales that remain have in common; the one itself where it is the only one."""
     first = locales[0]
     if len(locales) == 1:
         return first
@@ -258,9 +263,6 @@ def _add_numbers(scores: dict[str, float], text: str, folded: str) -> None:
             scores[country] += 2.0
     for country in set(_IBAN.findall(text)) & known.keys():
         scores[country] += 1.5
-    for country, shape in index.shapes:
-        if shape.search(text):
-            scores[country] += 2.0
 
 
 def _postcodes(text: str) -> set[str]:

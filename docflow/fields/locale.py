@@ -70,7 +70,7 @@ class Locale:
         """A pattern that finds any word of a role in folded text; None where the role has no words."""
         if role not in self._patterns:
             words = self.words.get(role, ())
-            self._patterns[role] = words_pattern(words) if words else None
+            self._patterns[role] = _words_pattern(words) if words else None
         return self._patterns[role]
 
     def shape(self, name: str) -> re.Pattern[str] | None:
@@ -78,20 +78,32 @@ class Locale:
         key = f"shape {name}"
         if key not in self._patterns:
             shapes = self.shapes.get(name, ())
-            self._patterns[key] = re.compile("|".join(f"(?:{shape})" for shape in shapes)) if shapes else None
+            self._patterns[key] = _shapes_pattern(shapes) if shapes else None
         return self._patterns[key]
 
-    def deciding(self, *, date_order: DateOrder | None = None, decimal: str | None = None) -> Locale:
+    def deciding(self, date_order: DateOrder | None, decimal: str | None) -> Locale:
         """The same locale with what the page itself shows of the order of dates and of the decimal mark."""
         if (date_order or self.date_order, decimal or self.decimal) == (self.date_order, self.decimal):
             return self
-        return replace(self, date_order=date_order or self.date_order, decimal=decimal or self.decimal)
+        return _decided(self, date_order or self.date_order, decimal or self.decimal)
 
 
-def words_pattern(words: Iterable[str]) -> re.Pattern[str]:
+# Locales are few, so each is made once: what is compiled for it serves every document.
+@cache
+def _decided(one: Locale, date_order: DateOrder | None, decimal: str | None) -> Locale:
+    return replace(one, date_order=date_order, decimal=decimal)
+
+
+@cache
+def _words_pattern(words: tuple[str, ...]) -> re.Pattern[str]:
     """A pattern over folded text for any of these words, the longest first, not inside a longer word."""
     folded = sorted({fold(word) for word in words}, key=lambda word: (-len(word), word))
     return re.compile("|".join(_word_pattern(word) for word in folded))
+
+
+@cache
+def _shapes_pattern(shapes: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(f"(?:{shape})" for shape in shapes))
 
 
 def _word_pattern(word: str) -> str:

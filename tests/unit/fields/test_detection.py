@@ -53,3 +53,9 @@ def test_any_page_has_a_locale(texts: list[str]) -> None:
     ranked = rank(texts)
     assert ranked.locale.words
     assert (ranked.score > 0) == (ranked.locale.code != "und" or bool(ranked.score))
+
+
+def test_documents_alike_share_one_locale_so_that_nothing_is_compiled_twice() -> None:
+    page = ["Receipt", "Thank you for your visit", "Total amount", "25/12/2018", "Cash 12.00", "Change 1.50"]
+    assert detect(page) is detect([*page, "25/11/2018"])
+    assert detect(["12,00", "13,00"]) is detect(["1,50", "2,50"])

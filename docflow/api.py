@@ -11,7 +11,7 @@ import os
 import queue
 import sys
 import threading
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
 
@@ -173,7 +173,12 @@ def _options(
 ) -> RunOptions:
     from docflow.settings import load_settings
 
-    sources = tuple(source) if isinstance(source, (list, tuple, set, frozenset, Iterator)) else (source,)
+    several = isinstance(source, Iterable) and not isinstance(
+        source, str | bytes | bytearray | memoryview | os.PathLike
+    )
+    if hasattr(source, "read"):  # an open file iterates over its lines
+        several = False
+    sources = tuple(source) if several else (source,)
     return RunOptions(
         sources=sources,
         program="auto" if program is None and schema is None else program,

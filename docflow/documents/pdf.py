@@ -131,10 +131,9 @@ class Pdf:
                 flags = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER
                 pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, flags)
                 stride = pdfium.FPDFBitmap_GetStride(bitmap)
-                address = ctypes.cast(pdfium.FPDFBitmap_GetBuffer(bitmap), ctypes.c_void_p).value
-                if not address:
-                    raise MemoryError
-                buffer = (ctypes.c_ubyte * (stride * height)).from_address(address)
+                buffer = (ctypes.c_ubyte * (stride * height)).from_address(
+                    _address_of(pdfium.FPDFBitmap_GetBuffer(bitmap))
+                )
                 yield Pixels(width, height, stride, memoryview(buffer).cast("B"))
             finally:
                 pdfium.FPDFBitmap_Destroy(bitmap)
@@ -264,7 +263,7 @@ _AS_PRINTED = {
     # Direction marks and characters without width; PDFium gives the text in logical order without them as well.
     **dict.fromkeys([*range(0x200B, 0x2010), *range(0x202A, 0x202F), 0x2060, 0xFEFF]),
     # What has no Unicode value in its font cannot be known.
-    **dict.fromkeys([0, 1, *range(3, 9), *range(14, 28), *range(0x7F, 0xA0), *range(0xD800, 0xE000)], "\ufffd"),
+    **dict.fromkeys([0, 1, *range(3, 9), *range(14, 28), *range(0x7F, 0xA0)], "\ufffd"),
 }
 
 
@@ -274,14 +273,22 @@ def _address_of(pointer: Any) -> int:
 
 def _text_of(text_page: Any, count: int) -> str:
     """The page's text, one character of the string for each of PDFium's, so that positions can be used for both."""
-    buffer = (ctypes.c_ushort * (2 * count + 2))()  # a character outside the basic plane takes two
-    units = pdfium.FPDFText_GetText(text_page, 0, count, buffer) - 1
-    text = memoryview(buffer).cast("B")[: 2 * max(units, 0)].tobytes().decode("utf-16-le", "surrogatepass")
+    buffer = (ctypes.c_ushort * (2 * count + 2))()
+    units = max(0, pdfium.FPDFText_GetText(text_page, 0, count, buffer) - 1)
+    text = memoryview(buffer).cast("B")[: 2 * units].tobytes().decode("utf-16-le", "surrogatepass")
     if len(text) == count:
         return text
+    if units == count:  # characters outside of the basic plane: PDFium counts the halves of their surrogate pairs
+        return "".join(map(chr, buffer[:units]))
     # Characters without a Unicode value are left out of the whole text: ask for each one.
     unicode_of = pdfium.FPDFText_GetUnicode
     return "".join([chr(code) if (code := unicode_of(text_page, i)) < 0x110000 else "\0" for i in range(count)])
+
+
+def _as_printed(word: str) -> str:
+    """A word without what cannot be seen, and with what cannot be known marked."""
+    whole = word.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return whole.translate(_AS_PRINTED)
 
 
 # As in pypdfium2, but with addresses as plain numbers: converting pointers would take most of the time of a call.
@@ -326,12 +333,14 @@ def _words(text_page: Any, frame: _Frame, most: int, index: int) -> Words:
     left, top, right, bottom = edges[0:last:4], edges[1:last:4], edges[2:last:4], edges[3:last:4]
     for i in [i for i in range(len(spans)) if left[i] == right[i] or top[i] == bottom[i]]:
         left[i], bottom[i], right[i], top[i] = _loose_box(text_page, *spans[i])
+    if not math.isfinite(sum(left) + sum(top) + sum(right) + sum(bottom)):
+        raise BrokenDocument(f"text on page {index + 1} of the PDF stands nowhere")
     x0, y0, x1, y1 = frame.displayed(left, bottom, right, top)
 
     # 3) Words as printed, without those off the page.
     words = [text[start:end] for start, end in spans]
     if _NOT_PRINTED.search(text) is not None:
-        words = [word.translate(_AS_PRINTED) for word in words]
+        words = [_as_printed(word) for word in words]
     width, height = round(frame.width * COORDINATE_SCALE), round(frame.height * COORDINATE_SCALE)
     if words and (not all(words) or min(x0) < 0 or min(y0) < 0 or max(x1) > width or max(y1) > height):
         kept = [

@@ -27,6 +27,8 @@ class Question:
     description: str
     choices: tuple[str, ...] = ()
     about: str = ""
+    look: Kind = Kind.TEXT
+    """What kind its values look like: the schema's kind, or a closer one where the schema only says text or number."""
 
     @property
     def concept(self) -> str:
@@ -118,6 +120,7 @@ def _question(path: str, node: Mapping[str, Any], parents: tuple[str, ...]) -> Q
                 break
         if length == 1:
             concepts = []  # a single word of a longer name says too little ("start" in "start mileage")
+    look = _look(kind, concepts, words)
     choices = tuple(str(choice) for choice in node.get("enum", ()) if choice is not None)
     return Question(
         path,
@@ -127,7 +130,30 @@ def _question(path: str, node: Mapping[str, Any], parents: tuple[str, ...]) -> Q
         str(node.get("description", "")),
         choices,
         about,
+        look,
     )
+
+
+_LOOK_OF_WORD = {
+    "number": Kind.IDENTIFIER,
+    "identifier": Kind.IDENTIFIER,
+    "date": Kind.DATE,
+    "address": Kind.ADDRESS,
+    "name": Kind.PARTY,
+}
+
+
+def _look(kind: Kind, concepts: list[str], words: tuple[str, ...]) -> Kind:
+    """A schema without kinds says "string" for names, numbers and dates alike: the words of the field say more."""
+    known = lexicon()
+    closer = known.kinds.get(concepts[0]) if concepts else None
+    if kind is Kind.TEXT:
+        if closer in (Kind.PARTY, Kind.ADDRESS, Kind.IDENTIFIER, Kind.DATE, Kind.MONEY):
+            return closer
+        return _LOOK_OF_WORD.get(known.meaning(words[-1]), kind) if words and not concepts else kind
+    if kind is Kind.QUANTITY and closer is Kind.MONEY:
+        return Kind.MONEY
+    return kind
 
 
 def _about(words: tuple[str, ...], kind: Kind) -> str:

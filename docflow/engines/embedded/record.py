@@ -86,7 +86,7 @@ class Reader:
         taken.append(best)
         rivals = [option.score for option in free if fold(option.text) != fold(best.text)]
         text = collapse(best.text)
-        printed = mend(text, self._context) if question.kind in (Kind.PARTY, Kind.ADDRESS) else text
+        printed = mend(text, self._context) if question.look in (Kind.PARTY, Kind.ADDRESS) else text
         return LeafReading(printed, best.pieces, _confidence(best, rivals), raw=text)
 
     @cached_property
@@ -109,7 +109,7 @@ class Reader:
             Kind.CURRENCY: self._currencies,
             Kind.BOOLEAN: self._booleans,
             Kind.CHOICE: self._choices,
-        }.get(question.kind, self._texts)
+        }.get(question.look, self._texts)
         return reader(question)
 
     @cached_property
@@ -189,7 +189,7 @@ class Reader:
             for span, score in shaped(self._context, question.concept, self._head)
         ]
         for pair in pairs(self._context, question, self._labels, names):
-            taken = take(question.kind, question.concept, pair.region.span, self._context)
+            taken = take(question.look, question.concept, pair.region.span, self._context)
             if taken is not None:
                 span, look = taken
                 options.append(Option(span.text, (span.piece,), pair.score * look, 0.45, (span,)))
@@ -232,9 +232,9 @@ def _best_first(options: list[Option]) -> list[Option]:
 
 def _family(question: Question) -> str:
     """Fields among which one printed value is given out only once."""
-    if question.kind in (Kind.DATE, Kind.PARTY, Kind.ADDRESS):
-        return question.kind
-    return "text" if question.kind in (Kind.TEXT, Kind.IDENTIFIER, Kind.QUANTITY) else question.path
+    if question.look in (Kind.DATE, Kind.PARTY, Kind.ADDRESS):
+        return question.look
+    return "text" if question.look in (Kind.TEXT, Kind.IDENTIFIER, Kind.QUANTITY) else question.path
 
 
 def _same_place(option: Option, other: Option) -> bool:

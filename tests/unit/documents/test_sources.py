@@ -159,7 +159,7 @@ def test_a_list_is_read_line_by_line(tmp_path: Path) -> None:
         def __next__(self) -> bytes:
             return b"a.png\n"
 
-    found = find("-", stdin=Endless(), base=tmp_path)
+    found = find("-", stdin=Endless(), base=tmp_path)  # type: ignore[arg-type]
     assert [next(found).source for _ in range(3)] == ["a.png"] * 3
 
 

@@ -55,7 +55,9 @@ def line_of(progress: Progress) -> str:
     else:
         text = f"{progress.done:,} of {progress.total:,} documents"
     parts = [text]
-    if progress.done:
+    if progress.total and progress.done >= progress.total:
+        parts.append("writing the last of them")
+    elif progress.done:
         parts.append(rate(progress.rate))
     if progress.eta_seconds:
         parts.append(f"{duration(progress.eta_seconds)} to go")
@@ -96,7 +98,7 @@ def bar_of(progress: Progress, width: int) -> RenderableType:
     facts = [counts]
     if progress.done:
         facts.append(rate(progress.rate))
-    if progress.eta_seconds is not None:
+    if progress.eta_seconds:
         facts.append(f"{duration(progress.eta_seconds)} to go")
     bar = ProgressBar(
         total=progress.total,

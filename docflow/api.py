@@ -173,12 +173,9 @@ def _options(
 ) -> RunOptions:
     from docflow.settings import load_settings
 
-    several = isinstance(source, Iterable) and not isinstance(
-        source, str | bytes | bytearray | memoryview | os.PathLike
-    )
-    if hasattr(source, "read"):  # an open file iterates over its lines
-        several = False
-    sources = tuple(source) if several else (source,)
+    # An open file iterates over its lines, and text over its letters: they are one source each.
+    one = isinstance(source, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(source, "read")
+    sources = tuple(source) if isinstance(source, Iterable) and not one else (source,)
     return RunOptions(
         sources=sources,
         program="auto" if program is None and schema is None else program,

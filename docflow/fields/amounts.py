@@ -214,7 +214,7 @@ def _sign(line: str, start: int, number_start: int, end: int, money_like: bool, 
 
     Where a currency has no ``cents`` a dash behind the amount ends it (1,200-) and is no sign.
     """
-    between, before = line[start:number_start], line[:start]
+    between, before = line[start:number_start], line[max(0, start - 8) : start]
     if money_like and line[end : end + 1] == ")" and ("(" in between or before.endswith("(")):
         return True, start - (0 if "(" in between else 1), end + 1
     if "-" in between:
@@ -223,7 +223,7 @@ def _sign(line: str, start: int, number_start: int, end: int, money_like: bool, 
     if stripped.endswith("-") and stripped[-2:-1] in ("", " ", "(", ":", "="):
         gap = len(before) - len(stripped)
         if gap == 0 or (money_like and gap == 1):
-            return True, len(stripped) - 1, end
+            return True, start - gap - 1, end
     after = _AFTER_SIGN.match(fold(line[end : end + 6])) if money_like else None
     if after and (cents or not after[1]):
         return True, start, end + after.end()

@@ -173,15 +173,15 @@ def _numeric(line: str, order: DateOrder | None) -> Iterator[FoundDate]:
 def _stands_alone(line: str, match: re.Match[str], last_end: int) -> bool:
     """Whether the figures are no part of a longer number, a version or an address of a machine."""
     start, end = match.span()
-    before = line[:start]
+    before = line[max(0, start - 12) : start]
     if start > 1 and before[-1] in "-./,:" and before[-2].isdigit() and start - 1 != last_end:
         return False
-    if start > 0 and before[-1].isalpha() and not _GLUED_WORD.search(before):
+    if before[-1:].isalpha() and not _GLUED_WORD.search(before):
         return False
     if len(match[5]) == 2 and line[end : end + 1] in ("-", ".", "/") and line[end + 1 : end + 2].isdigit():
         range_goes_on = _DAY_MONTH_YEAR.match(line, end + 1) is not None and line[end] == "-"
         return range_goes_on and match[2].strip() != "-"
-    return not _VERSION.search(fold(before[-12:]))
+    return not _VERSION.search(fold(before))
 
 
 def _marks_fit(mark: str, other_mark: str, figures: str) -> bool:

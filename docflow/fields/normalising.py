@@ -215,7 +215,7 @@ def _address(raw: str, locale: Locale | None) -> Normalised:
 
 
 def _trimmed(text: str) -> Normalised:
-    text = text.strip(' ,;:|*_~="').lstrip("-)/\\ ").rstrip("-(/\\ ")
+    text = text.lstrip(' ,;:|*_~="-/\\)').rstrip(' ,;:|*_~="-/\\(')
     if not any(char.isalnum() for char in text):
         return Normalised(None, note="has neither letters nor figures")
     return Normalised(text)

@@ -61,7 +61,7 @@ _UNIT = re.compile(
 _TIMES = re.compile(r" ?[x×@*](?= ?$| |[^\w\s]|\d+[.,]\d{2}(?!\d))")
 _TIMES_BEFORE = re.compile(r"(?<![^\W_])[x×@*] ?$")
 _LOOKALIKES = str.maketrans("OoQDIl|iSB", "0000111158")
-_MISREAD = re.compile(r"(?<![\w.,'-])(?=[^\s.,]*\d|[^\s]*[.,][^\s]*\d)[\dOoIl|SB]{1,7}[.,][\dOo]{2}(?![\w.,])")
+_MISREAD = re.compile(r"(?<![\w.,'-])(?=[^\s]{0,9}\d)[\dOoIl|SB]{1,7}[.,][\dOo]{2}(?![\w.,])")
 _GROUPED = re.compile(r"\d{1,3}(?:\d{3})+")
 
 

@@ -62,7 +62,7 @@ _GLUED_WORD = re.compile(r"[^\W\d_]{4}$")  # a label whose space was lost; fewer
 _VERSION = re.compile(r"(?:\bv|\bver|version|\brev|release|firmware|\bip)[\s.:]*$")
 _LOOKALIKES = str.maketrans("OoQDIl|i!SsBZz", "00001111155822")
 _MISREAD = re.compile(
-    r"(?<![^\W_])(?=[^\s]*\d)([\dOoQDIl|i!SsBZz]{1,2})([-./])([\dOoQDIl|i!SsBZz]{1,2})\2([\dOoQDIl|i!SsBZz]{4}|[\dOoQDIl|i!SsBZz]{2})(?![^\W_])"
+    r"(?<![^\W_])(?=[^\s]{0,9}\d)([\dOoQDIl|i!SsBZz]{1,2})([-./])([\dOoQDIl|i!SsBZz]{1,2})\2([\dOoQDIl|i!SsBZz]{4}|[\dOoQDIl|i!SsBZz]{2})(?![^\W_])"
 )
 _MISREAD_YEAR_FIRST = re.compile(r"(?<![^\W_])([2Zz][\dOo]{3})([-./])([\dOoIl|]{1,2})\2([\dOoIl|]{1,2})(?![^\W_])")
 _MISREAD_SLASH = re.compile(r"(?<!\d)([0-3]\d)([/1lI|])([01]\d)([/1lI|])((?:19|20)\d\d)(?!\d)")

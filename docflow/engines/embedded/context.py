@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -85,6 +85,17 @@ class PrintedLine:
                 return number
         return len(self.spans) - 1
 
+    def stretches(self) -> list[tuple[int, int]]:
+        """The spans of cells, those with a narrow gap between them taken together."""
+        joined: list[tuple[int, int]] = []
+        for number, (start, end) in enumerate(self.spans):
+            cell = self.cells[number]
+            if joined and cell.box.x0 - self.cells[number - 1].box.x1 < 2.0 * cell.height:
+                joined[-1] = (joined[-1][0], end)
+            else:
+                joined.append((start, end))
+        return joined
+
     def words(self, start: int, end: int) -> list[Word]:
         """The words that a span touches."""
         first = max(0, bisect_right(self._starts, start) - 1)
@@ -146,6 +157,22 @@ class Span:
         return self.line is other.line and self.start < other.end and other.start < self.end
 
 
+def _amounts(line: PrintedLine, locale: Locale) -> list[FoundAmount]:
+    """The numbers of a line; none goes over a wide gap, where another column begins."""
+    if not any(char.isdigit() for char in line.text):
+        return []
+    found: list[FoundAmount] = []
+    for start, end in line.stretches():
+        for one in find_amounts(line.text[start:end], locale):
+            first, last = one.number
+            found.append(
+                one
+                if start == 0
+                else replace(one, start=one.start + start, end=one.end + start, number=(first + start, last + start))
+            )
+    return found
+
+
 class Context:
     """The pages of a request. Reading, layout and language are worked out when first asked for and kept."""
 
@@ -189,7 +216,7 @@ class Context:
     @cached_property
     def amounts(self) -> dict[int, list[FoundAmount]]:
         """The numbers of each line, by the line's number; lines without any are left out."""
-        return {line.number: found for line in self.printed if (found := find_amounts(line.text, self.locale))}
+        return {line.number: found for line in self.printed if (found := _amounts(line, self.locale))}
 
     @cached_property
     def dates(self) -> dict[int, list[FoundDate]]:

@@ -14,6 +14,7 @@ from docflow.engines.embedded.lexicon import lexicon, tokens
 from docflow.engines.embedded.lines import HeadLine, LineReader, without_number
 from docflow.fields.text import fold
 
+_SENDERS = ("issuer", "owner", "employer", "landlord", "laboratory", "insurer")
 _HEAD_LINES = 14
 """How far down a letterhead may reach, in lines."""
 
@@ -140,6 +141,8 @@ class Head:
             score += 0.6
         if cell.text.startswith(("(", "[")):
             score -= 0.6
+        if self._is_repeated(cell):
+            score += 0.5
         if sum(char.isalpha() for char in cell.text) < 5:
             score -= 0.4
         if len(cell.text) > 60 or _is_sentence(cell.text):
@@ -180,7 +183,7 @@ class Head:
         """Where the name begins behind a label ("Sold by: ...") or a title; 0 where nothing stands before it."""
         for label in self._labels.get(cell.line.number, ()):
             leads = cell.start <= label.span.start <= cell.start + 3
-            if leads and label.marked and max(label.names.get("issuer", 0.0), label.names.get("owner", 0.0)) >= 1.0:
+            if leads and label.marked and max(label.names.get(name, 0.0) for name in _SENDERS) >= 1.0:
                 rest = cell.line.text[label.span.end : cell.end]
                 return label.span.end + len(rest) - len(rest.lstrip(" :.-"))
         return 0
@@ -195,7 +198,7 @@ class Head:
 
     def _without_place(self, name: str, below: list[HeadLine]) -> str:
         """The name up to its suffix, where only the place of the branch follows, which the address says again."""
-        end = self.reader.suffix_end(name)
+        end = self.reader.suffix_end(name)  # of the last one: "Trading Inc."
         rest = fold(name[end:]).strip(" -,.@")
         if end and rest and any(rest in fold(cell.text) for cell in below if cell.address > 0):
             return name[:end]
@@ -266,7 +269,7 @@ class Head:
         place = 0
         while place < len(cells):
             if (
-                cells[place].address >= 0.7
+                (cells[place].address >= 0.7 or _over_a_postcode(cells, place))
                 and not (cells[place].title or cells[place].suffix)
                 and not self._is_announced(cells[place], "customer", "ship_to")
             ):
@@ -356,6 +359,11 @@ def _is_sentence(text: str) -> bool:
     """Whether most words of a text are small ones."""
     words = [word for word in text.split() if word[0].isalpha()]
     return len(words) >= 5 and sum(word[0].islower() for word in words) > 0.6 * len(words)
+
+
+def _over_a_postcode(cells: list[HeadLine], place: int) -> bool:
+    """Whether a line that looks a little like a street stands right over the line of a postcode."""
+    return place + 1 < len(cells) and cells[place].address >= 0.4 and cells[place + 1].postcode
 
 
 def _is_legal(cell: HeadLine) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from docflow.engines.embedded.context import Context, PrintedLine, Span
-from docflow.engines.embedded.lexicon import Phrases, lexicon
+from docflow.engines.embedded.lexicon import WEAK, Phrases, lexicon
 
 How = Literal["beside", "right", "below"]
 
@@ -90,10 +90,8 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
     steps = 0
     for number in range(here + 1, len(line.spans)):
         start, end = line.spans[number]
-        if any(
-            start <= other.span.start < end and other.leads and (other.marked or beside is None) for other in on_line
-        ):
-            break  # the next label of a row of pairs
+        if any(_begins_a_pair(context, label, other) for other in on_line if start <= other.span.start < end):
+            break
         steps += 1
         right = _trimmed(line, start, _until_next_label(start, end, on_line))
         if right is not None:
@@ -117,6 +115,27 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
         if trimmed is not None:
             yield Region(trimmed, "below", down)
         cell = below
+
+
+def _begins_a_pair(context: Context, label: Label, other: Label) -> bool:
+    """Whether a label right of another is no value of it, but begins the next pair of its row.
+
+    A word that could be a label is often a value ("Payment method   Cash"): what tells is the colon, or that both
+    head a column of values.
+    """
+    if not other.leads or not other.marked or max(other.names.values()) <= WEAK:
+        return False
+    if _MARK.match(other.line.text, other.span.end):
+        return True
+    if _MARK.match(label.line.text, label.span.end):
+        return False
+    cell = label.line.cells[label.line.cell_at(label.span.start)]
+    below = context.below(cell, reach=2.2)
+    if below is None:
+        return False
+    starts = context.labels.get(context.span_of(below).line.number, ())
+    begin = context.span_of(below).start
+    return not any(one.leads and one.span.start <= begin + 1 for one in starts if one.span.end > begin)
 
 
 def _until_next_label(start: int, end: int, labels: list[Label]) -> int:

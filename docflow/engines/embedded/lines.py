@@ -76,10 +76,10 @@ class LineReader:
         return self._words.suffix_starts
 
     def suffix_end(self, name: str) -> int:
-        """Where the first company suffix of a name ends; 0 where there is none."""
+        """Where the last company suffix of a name ends; 0 where there is none."""
         pattern = self._context.locale.pattern("company")
-        match = pattern.search(fold(name)) if pattern is not None else None
-        return match.end() if match else 0
+        ends = [match.end() for match in pattern.finditer(fold(name))] if pattern is not None else []
+        return ends[-1] if ends else 0
 
     def cell(self, line: PrintedLine, number: int) -> HeadLine:
         """What one cell of a line is."""
@@ -125,6 +125,7 @@ class LineReader:
             address += 0.8 if postcode else 0.0
             address += 0.7 if digits and letters >= 3 and _UNIT_START.match(folded) else 0.0
             address += 0.4 if text.count(",") and letters >= 4 else 0.0
+            address += 0.45 if not street and _HOUSE.match(folded) else 0.0
             if labelled:
                 address = 0.0
         numbered = (
@@ -176,7 +177,7 @@ class _Words:
     """The words and shapes of a locale that lines of letterheads are told by."""
 
     def __init__(self, locale: Locale) -> None:
-        self.street = locale.pattern("street")
+        self.street = _streets(locale)
         self.place_words = locale.pattern("place")
         self.suffix = _ending(locale)
         self.suffix_starts = frozenset(
@@ -217,6 +218,20 @@ _AS_DIGITS = str.maketrans("OolI", "0011")
 def _unglued(text: str) -> str:
     spaced = _GLUED_DIGITS.sub(lambda match: match[1].translate(_AS_DIGITS) + " ", text)
     return _MIXED_DIGITS.sub(lambda match: match[0].translate(_AS_DIGITS), spaced)
+
+
+_HOUSE = re.compile(r"^[^\W\d_][^\d,:]{2,}[^\W\d_.]\.?\s\d{1,4}\s?[a-z]?(?:\s?[-/]\s?\d{1,4}[a-z]?)?\W*$")
+"""A street and its house number, alone on a line, as most of Europe writes it."""
+
+
+def _streets(locale: Locale) -> re.Pattern[str] | None:
+    """Words for streets; in languages that write compounds as one word also as their ending ("Lindenweg")."""
+    pattern = locale.pattern("street")
+    if pattern is None or not set(locale.languages) & {"de", "nl", "sv", "da", "nb"}:
+        return pattern
+    endings = {fold(word).rstrip(".") for word in locale.words["street"]}
+    compounds = "|".join(sorted((re.escape(word) for word in endings if len(word) > 2 and word.isalpha()), key=len))
+    return re.compile(rf"{pattern.pattern}|(?<![^\W_])[^\W\d_]{{3,}}(?:{compounds}|str\.)(?![^\W_])")
 
 
 def _any_of(locale: Locale, *roles: str) -> re.Pattern[str] | None:

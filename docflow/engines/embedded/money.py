@@ -202,8 +202,8 @@ class Ledger:
                 rest = total - amount.value
                 if rest in others and amount.value > 0:
                     score += 0.5
-                if amount.value > total:
-                    score -= 0.6
+                if amount.value > total:  # before a discount it may be
+                    score -= 0.2 if name == "subtotal" and strength >= 0.9 and not amount.in_summary else 0.6
                 if name == "tax" and amount.value > total / 2:
                     score -= 0.6
                 if name == "subtotal" and amount.value < total / 2:

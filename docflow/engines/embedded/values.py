@@ -26,6 +26,7 @@ _SITE = re.compile(
 _PHONE = re.compile(r"\+?\(?\d[\d\s().\-/]{5,}\d")
 _CODE = re.compile(r"#?\s?[^\W_][\w\-/.#+]*(?:(?<=\d)\s(?=\d{2,})[\d\-/]+)*")
 _GROUPED_CODE = re.compile(r"[A-Za-z]{0,4}[\s\-]?\d[\dA-Za-z]*(?:[\s.\-/][\dA-Za-z]*\d[\dA-Za-z]*)*")
+_CENTS = re.compile(r"[.,]\d{2}$")
 _BOX_YES = re.compile(r"[☒☑✓✔■]|\[\s*[xX✓]\s*\]|\(\s*[xX]\s*\)")
 _BOX_NO = re.compile(r"☐|□|\[\s*\]|\(\s*\)")
 
@@ -68,7 +69,7 @@ def _identifier(concept: str, region: Span, context: Context) -> tuple[Span, flo
             return _part(region, start, end), 1.0
     if concept in ("vat", "registration_number", "account_number", "social_security_number"):
         match = _GROUPED_CODE.search(text)
-        if match and sum(char.isdigit() for char in match[0]) >= 4:
+        if match and not _CENTS.search(match[0]) and sum(char.isdigit() for char in match[0]) >= 4:
             return _part(region, *match.span()), 0.9
         return None
     for match in _CODE.finditer(text):

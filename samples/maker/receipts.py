@@ -21,7 +21,9 @@ Style = Literal["one_line", "two_lines", "columns", "counted"]
 class Sale:
     """What was bought, the sums, and how it was paid. ``added`` says that prices are without tax."""
 
-    def __init__(self, draft: Draft, count: int, *, weighed: bool = False, served: bool = False) -> None:
+    def __init__(
+        self, draft: Draft, count: int, *, weighed: bool = False, served: bool = False, tax_table: bool = False
+    ) -> None:
         rng, locale = draft.rng, draft.locale
         shop = words.trade(rng, locale, "shops", served=served)
         self.items = make_items(draft, shop, count)
@@ -35,7 +37,9 @@ class Sale:
         self.day = draft.day()
         self.rate = Decimal(rng.choice(locale.tax_rates))
         self.goods = sum((item.amount for item in self.items), Decimal(0))
-        self.discount = draft.cents(self.goods / 10) if not served and draft.chance(0.12) else Decimal(0)
+        self.tax_table = tax_table and locale.language in ("de", "fr", "it", "nl", "es") and draft.chance(0.6)
+        discounted = not served and not self.tax_table and draft.chance(0.12)
+        self.discount = draft.cents(self.goods / 10) if discounted else Decimal(0)
         self.service = draft.cents(self.goods / 10) if served and draft.chance(0.5) else Decimal(0)
         base = self.goods - self.discount + self.service
         self.added = locale.net_prices or (locale.code in ("en_MY", "en_SG", "en_IN") and draft.chance(0.4))
@@ -60,7 +64,7 @@ def till(rng: random.Random, locale: Locale, count: int) -> Draft:
     """A narrow roll: head, goods, sums with the label left and the value right, often a tax table."""
     families = ("till", "till", "mono", "narrow", "sans", "vera_narrow")
     draft = new_draft(rng, locale, rng.choice((205, 227, 240)), 4000, families, (8, 8.5, 9))
-    sheet, sale = draft.sheet, Sale(draft, count, weighed=True)
+    sheet, sale = draft.sheet, Sale(draft, count, weighed=True, tax_table=True)
     left, right = 12.0, sheet.width - 12
     step = sheet.size * rng.choice((1.3, 1.4, 1.55))
     y = _head(draft, sale, 26.0, left, right, centred=draft.chance(0.75))
@@ -70,7 +74,7 @@ def till(rng: random.Random, locale: Locale, count: int) -> Draft:
     y = _goods(draft, sale.items, y, left, right, step, rng.choice(styles))
     y = _separator(draft, y, left, right, step)
     y = _sums(draft, sale, y, left, right, step)
-    if locale.language in ("de", "fr", "it", "nl", "es") and draft.chance(0.6):
+    if sale.tax_table:
         y = _tax_table(draft, sale, y + step * 0.5, left, right, step)
     y += step * 0.6
     for _ in range(rng.randrange(1, 3)):
@@ -282,7 +286,8 @@ def _sum_lines(
     sheet, locale = draft.sheet, draft.locale
     rate = f"{locale.quantity(sale.rate)}%"
     rows: list[tuple[str, Decimal, str | None]] = []
-    if sale.added or sale.discount or sale.service or always or draft.chance(0.4):
+    # A tax table says what the sum before tax is: a line before it would be another sum of that name.
+    if sale.added or sale.discount or sale.service or always or (not sale.tax_table and draft.chance(0.4)):
         text = draft.label("subtotal") if sale.added else draft.plain_label("subtotal")
         rows.append((text, sale.goods, "subtotal"))
     if sale.discount:
@@ -354,7 +359,7 @@ def _tax_table(draft: Draft, sale: Sale, y: float, left: float, right: float, st
         sheet.text(x, y, head, align="left" if x == left else "right", size=size)
     y += step
     sheet.text(left, y, f"A {locale.quantity(sale.rate)} %", size=size)
-    values = ((sale.total - sale.tax, None), (sale.tax, "tax"), (sale.total, None))
+    values = ((sale.total - sale.tax, "subtotal"), (sale.tax, "tax"), (sale.total, None))
     for x, (value, path) in zip(columns[1:], values, strict=True):
         sheet.text(x, y, *draft.money(value, path), align="right", size=size)
     return y + step

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT))
-sys.path.insert(0, str(ROOT / "samples"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "samples"))
 
 import docflow
 from docflow.extraction.result import Result
 from tests.bench.scoring import ListScore, PairScore, Score, grounded, ratio
 
+ROOT = Path(__file__).resolve().parents[2]
 BUILT_IN = ("receipt", "invoice", "form")
 
 FLOORS: dict[str, float] = {}
@@ -54,6 +54,8 @@ class Tally:
             if entry.page is not None and entry.box is not None:
                 evidence[entry.path].append((entry.page, entry.box))
         misses = []
+        if result.error is not None:
+            misses.append(f"{truth['document']} {result.status}: {result.error.type}: {result.error.message}")
         for name, true in record.items():
             got = data.get(name)
             if isinstance(true, list):

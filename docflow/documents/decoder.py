@@ -62,11 +62,12 @@ class Decoder:
 
     def warm(self, count: int | None = None) -> None:
         """Start decoder processes (all of them, or ``count``) without waiting until they are up."""
-        with self._changed:
+        # One that cannot be started now is an error of the document that needs it.
+        with self._changed, contextlib.suppress(OSError):
             while not self._closed and self._running < min(count or self._workers, self._workers):
                 self._idle.append(DecoderProcess(self.limits))
                 self._running += 1
-            self._changed.notify_all()
+                self._changed.notify()
 
     def close(self) -> None:
         """End the decoder processes. Those at work end with the page that they are at."""
@@ -76,7 +77,7 @@ class Decoder:
             self._running -= len(idle)
             self._changed.notify_all()
         for process in idle:
-            process.end()
+            process.kill()
 
     def open(self, item: SourceItem) -> Document:
         """The document with the size of every page, and the words of pages that have a text layer.
@@ -151,7 +152,7 @@ class Decoder:
 
     def _give_back(self, process: DecoderProcess) -> None:
         if process.used >= self.limits.recycle_after:
-            process.end()
+            process.kill()
             self._drop(process)
             return
         with self._changed:
@@ -160,7 +161,7 @@ class Decoder:
                 self._changed.notify()
                 return
             self._running -= 1
-        process.end()
+        process.kill()
 
     def _drop(self, process: DecoderProcess) -> None:
         with self._changed:

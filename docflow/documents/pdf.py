@@ -300,6 +300,7 @@ _get_rect = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, *[ctyp
 )
 _SAMPLED = 64
 _MOST_TURNED = 0.6
+_LEAST_INK = 0.1  # points
 _DOUBLE = ctypes.sizeof(ctypes.c_double)
 
 
@@ -331,7 +332,8 @@ def _words(text_page: Any, frame: _Frame, most: int, index: int) -> Words:
     # 2) Boxes as displayed.
     last = 4 * len(spans)
     left, top, right, bottom = edges[0:last:4], edges[1:last:4], edges[2:last:4], edges[3:last:4]
-    for i in [i for i in range(len(spans)) if left[i] == right[i] or top[i] == bottom[i]]:
+    for i in [i for i in range(len(spans)) if right[i] - left[i] < _LEAST_INK or top[i] - bottom[i] < _LEAST_INK]:
+        # A font that is not at hand, or that does not say how large its characters are.
         left[i], bottom[i], right[i], top[i] = _loose_box(text_page, *spans[i])
     if not math.isfinite(sum(left) + sum(top) + sum(right) + sum(bottom)):
         raise BrokenDocument(f"text on page {index + 1} of the PDF stands nowhere")
@@ -426,7 +428,7 @@ def _ink_box(text_page: Any, position: int) -> tuple[float, float, float, float]
     """Left, bottom, right, top of a character as drawn."""
     left, right, bottom, top = (ctypes.c_double() for _ in range(4))
     pdfium.FPDFText_GetCharBox(text_page, position, *map(ctypes.byref, (left, right, bottom, top)))
-    if left.value == right.value or bottom.value == top.value:
+    if right.value - left.value < _LEAST_INK or top.value - bottom.value < _LEAST_INK:
         return _loose_box(text_page, position, position + 1)
     return left.value, bottom.value, right.value, top.value
 

@@ -90,7 +90,7 @@ class Picture:
             orientation = 1 if self.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
             if scale < 1 and self.format == "JPEG":
                 wanted = target[::-1] if orientation in _SIDEWAYS else target
-                image.draft("L" if image.mode == "L" else "RGB", wanted)
+                image.draft(None, wanted)
             image.load()
             upright = _turned(_grey_or_rgb(image), orientation)
             if upright.size != target:
@@ -153,11 +153,10 @@ def _grey_or_rgb(image: Image.Image) -> Image.Image:
     """Any loaded image as L or RGB, as it would look on white paper."""
     mode = image.mode
     if mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
-        if mode == "La":
-            image = image.convert("LA")
-        layer = image.convert("RGBA")
-        paper = Image.new("RGBA", layer.size, "white")
-        return Image.alpha_composite(paper, layer).convert("RGB")
+        layer = image if mode in ("RGBA", "LA") else image.convert("LA" if mode == "La" else "RGBA")
+        paper = Image.new("RGB", layer.size, "white")
+        paper.paste(layer, mask=layer)
+        return paper
     if mode in ("L", "RGB"):
         return image
     if mode == "1":

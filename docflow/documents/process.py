@@ -123,18 +123,8 @@ class DecoderProcess:
         self.kill()
         return DecoderDied("the decoder gave an answer that makes no sense")
 
-    def end(self) -> None:
-        """Let the process end by itself, without waiting for it long."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        try:
-            self._process.wait(timeout=1)
-        except subprocess.TimeoutExpired:
-            self.kill()
-
     def kill(self) -> None:
-        """End the process at once."""
+        """End the process at once: it has nothing to put away."""
         self._process.kill()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 from reportlab.lib.utils import ImageReader
-from reportlab.pdfbase.pdfmetrics import stringWidth
+from reportlab.pdfbase.cidfonts import UnicodeCIDFont
+from reportlab.pdfbase.pdfmetrics import registerFont, stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
 from docflow.documents import Decoder, Page, Word, from_bytes
@@ -101,6 +102,7 @@ def test_text_beyond_the_crop_box_is_not_on_the_page() -> None:
     assert words_of(data).texts == ["inside"]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(
     st.lists(st.sampled_from(["Total", "12.50", "EUR", "a", "Überweisung"]), min_size=1, max_size=6),
     st.sampled_from([0, 90, 180, 270]),
@@ -186,6 +188,19 @@ def test_texts_are_exact(mapping: list[tuple[int, str]], text: str) -> None:
 
 def test_a_no_break_space_parts_words() -> None:
     assert words_of(_with_unicode((0x61, "1"), (0x62, "\u00a0"), (0x63, "2"))).texts == ["1", "2"]
+
+
+def test_words_in_a_font_that_is_not_at_hand_have_a_height() -> None:
+    registerFont(UnicodeCIDFont("HYSMyeongJo-Medium"))
+
+    def draw(canvas: Canvas) -> None:
+        canvas.setFont("HYSMyeongJo-Medium", 12)
+        canvas.drawString(20, 100, "공급받는자 합계금액 12,500원")
+
+    words = words_of(drawn(draw))
+    assert words.texts == ["공급받는자", "합계금액", "12,500원"]
+    assert all(6 < y1 - y0 < 24 for _, y0, _, y1 in boxes_of(words).values())
+    assert segments_of(words) == [words.texts]
 
 
 def test_columns_of_one_line_are_segments_of_their_own() -> None:
@@ -333,6 +348,7 @@ def test_text_far_off_the_page_is_left_out() -> None:
     assert words_of(data).texts == ["near"]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=12))
 def test_damage_anywhere_is_a_page_or_a_document_error(damage: list[tuple[float, int]]) -> None:
     data = bytearray(pdf_page(b"BT /F1 12 Tf 20 150 Td (Total 12.50) Tj ET"))

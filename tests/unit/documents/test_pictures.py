@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, TiffImagePlugin
 
@@ -162,6 +162,7 @@ def test_orientation_and_scaling_go_together() -> None:
 # --- size
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.integers(8, 300), st.integers(8, 300), st.integers(8, 300), st.integers(64, 20_000))
 def test_a_page_keeps_within_both_limits_and_its_shape(width: int, height: int, max_side: int, max_pixels: int) -> None:
     data = image_bytes(Image.new("L", (width, height)), "BMP")
@@ -265,6 +266,7 @@ def test_a_truncated_image_is_broken(kind: str, part: float) -> None:
         opened(data[: int(len(data) * part)], max_side=100)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.sampled_from(sorted(MAKERS)), st.lists(st.tuples(st.floats(0, 0.999), st.integers(0, 255)), max_size=8))
 def test_damage_anywhere_is_a_page_or_a_document_error(kind: str, damage: list[tuple[float, int]]) -> None:
     data = bytearray(MAKERS[kind](Image.effect_noise((60, 40), 90).convert("RGB")))

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -131,6 +131,7 @@ def test_a_file_whose_name_looks_like_a_glob_is_that_file(tmp_path: Path) -> Non
     assert names("scan[1].png", base=tmp_path) == ["scan[1].png"]
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.text(st.sampled_from("ab[]!^-\\*?{}()|&~+$"), min_size=1, max_size=8))
 def test_any_text_is_a_glob_or_a_usage_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     folder = tmp_path_factory.getbasetemp() / "globbed"
@@ -217,12 +218,14 @@ def test_names_in_any_script_stay_as_they_are() -> None:
 file_name = st.binary(min_size=1, max_size=12).filter(lambda name: b"\0" not in name and b"/" not in name)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(file_name, file_name)
 def test_different_names_never_become_one(one: bytes, other: bytes) -> None:
     assume(one != other)
     assert encoded(os.fsdecode(one)) != encoded(os.fsdecode(other))
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(file_name)
 def test_the_bytes_of_a_name_can_be_had_back(name: bytes) -> None:
     text = encoded(os.fsdecode(name))

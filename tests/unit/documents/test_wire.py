@@ -4,7 +4,7 @@ import json
 from array import array
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docflow.documents.wire import LENGTHS, head_of, pack_words, unpack_words
@@ -14,6 +14,7 @@ text = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")
 word = st.tuples(text, st.tuples(coordinate, coordinate, coordinate, coordinate), coordinate)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.lists(word))
 def test_words_come_out_as_they_went_in(words: list[tuple[str, tuple[int, int, int, int], int]]) -> None:
     texts = [text for text, _, _ in words]
@@ -22,6 +23,7 @@ def test_words_come_out_as_they_went_in(words: list[tuple[str, tuple[int, int, i
     assert unpack_words(pack_words(texts, boxes, segments), len(words)) == (texts, boxes, segments)
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(st.binary(max_size=200), st.integers(0, 20))
 def test_a_body_of_any_bytes_is_words_or_a_value_error(body: bytes, count: int) -> None:
     try:

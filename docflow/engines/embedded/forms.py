@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from docflow.engines.embedded.cells import Row, pieces_of
 from docflow.engines.embedded.context import ABSENT, Context, LeafReading
+from docflow.engines.embedded.headed import best_table
 from docflow.engines.embedded.pairs import Pair, pairs
-from docflow.engines.embedded.tables import Row, best_table, pieces_of
 from docflow.engines.embedded.vocabulary import Leaf, squash
 from docflow.fields.kinds import Kind
 

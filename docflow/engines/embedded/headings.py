@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from functools import cache
 
 from docflow.documents.model import Box, Word
-from docflow.engines.embedded.figures import figures
+from docflow.engines.embedded.figures import figures, only_figure
 from docflow.engines.embedded.vocabulary import Leaf, concepts, squash
+from docflow.fields.kinds import Kind
 from docflow.reading.layout import Line
 
 
@@ -40,6 +41,11 @@ _UNIT_WORDS = frozenset(
 _UNIT = re.compile(r"^[(\[]?(?:RM|Fr\.?|[A-Z]{3}|[A-Z]?[$€£¥₩%]|kr|zł|원|円|元|h|kg|std)[)\]]?\.?$", re.IGNORECASE)
 
 
+def is_unit(text: str) -> bool:
+    """Whether a text is a currency or unit and no more, as stands under a head: "(RM)"."""
+    return bool(_UNIT.match(text))
+
+
 def headings_of(lines: Sequence[Line], leaves: Sequence[Leaf]) -> list[Heading] | None:
     """The heads of columns that stand on these lines (one, or two that make one row), or None when they are no header.
 
@@ -54,6 +60,8 @@ def headings_of(lines: Sequence[Line], leaves: Sequence[Leaf]) -> list[Heading] 
         if sum(ch.isdigit() for ch in text) > 3 or ": " in text:
             return None  # labels with their values
         if len(line.words) > 24 or any(not f.percent or f.decimals for f in figures(text) if len(f.text) > 1):
+            return None
+        if any(only_figure(cell.text) for cell in line.cells):
             return None
         for cell in line.cells:
             words_total += len(squash(cell.text))
@@ -121,7 +129,15 @@ def _parts(words: Sequence[Word], own: set[str]) -> tuple[list[Heading], int]:
         meanings = known.of_word.get(phrase, ()) if is_name else abbreviated(taken[-1].text)
         if is_name or meanings:
             covered += end - start
-            headings.append(Heading(taken, meanings, phrase))
+            stroke = start not in borders and any(
+                "/" in word.text and begin < start < begin + len(piece)
+                for word, begin, piece in zip(words, starts, squashed, strict=True)
+            )
+            if stroke and headings and _both_textual(headings[-1].concepts, meanings):
+                headings[-1].words += taken  # "Code/Desc" heads one column
+                headings[-1].concepts = (*meanings, *headings[-1].concepts)
+            else:
+                headings.append(Heading(taken, meanings, phrase))
         elif headings and (all(_UNIT.match(word.text) for word in taken) or not headings[-1].concepts):
             headings[-1].words += taken
         else:
@@ -137,6 +153,12 @@ def _parts(words: Sequence[Word], own: set[str]) -> tuple[list[Heading], int]:
         else:
             merged.append(heading)
     return merged, covered
+
+
+def _both_textual(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether both of two names can head a column of text."""
+    kinds, textual = concepts().kind, {Kind.TEXT, Kind.IDENTIFIER}
+    return any(kinds[meaning] in textual for meaning in one) and any(kinds[meaning] in textual for meaning in other)
 
 
 @cache

@@ -8,162 +8,29 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import dataclass, replace
 from decimal import Decimal
 
 from docflow.documents.model import Word
+from docflow.engines.embedded.cells import Row, leaf_reading, pieces_of, words_within
 from docflow.engines.embedded.context import ABSENT, Context, LeafReading
 from docflow.engines.embedded.figures import Figure, figures, product_fits
-from docflow.engines.embedded.tables import (
-    Row,
-    Table,
-    amount_of,
-    leaf_reading,
-    pieces_of,
-    spaced,
-    word_spans,
-    words_within,
-)
-from docflow.engines.embedded.vocabulary import Leaf, is_total, opens_with, total_words
+from docflow.engines.embedded.grid import Table
+from docflow.engines.embedded.headings import headings_of, is_unit
+from docflow.engines.embedded.itemline import ItemLine, parse_line
+from docflow.engines.embedded.rows import is_sum_line
+from docflow.engines.embedded.vocabulary import Leaf, is_title, is_total, opens_with, total_words
 from docflow.fields.kinds import Kind
 from docflow.fields.text import plain
 from docflow.reading.layout import Line
 from docflow.reading.tables import BodyLine, group_rows
 
-_TIMES = re.compile(r"(?<![^\W\d_])[xX×*@✕](?![^\W\d_])")
-_MIDDLE_X = re.compile(r"(?<=\d)[xX](?=\d)")
-_TAIL = re.compile(
-    r"^[\s*#=]*(?:[A-Z]{1,4}|[a-z]|\*[A-Z]|\[[A-Z]{1,3}\]|\([A-Z]\)|[€$£])?(?:\s+[A-Z]{1,3})?[\s*#.,:|)]*$"
-)
+_SUMS_BEFORE_ITEMS = 3
+"""A summary may stand over the items; after so many sums without any item there is none to come."""
+_MARK = re.compile(r"\*+[A-Z]?$|\[[A-Z]{1,3}\]$|\([A-Z]\)$")
+_NUMBERED = re.compile(r"\s*\d{1,2}(?:\)|\.(?=\s|\d{3}|[^\W\d]))")
 _LABELLED = re.compile(r":\s|:$")
-_UNIT = (
-    r"(?:pcs?|pc|ea|pkts?|btl|un|uds?|st[kc]?|szt|kg|g|l|ltr|litres?|unit|units|each|nos?|set|box|pz|kpl|ks|db|adet|개)"
-)
-_LEADING = re.compile(
-    rf"^\s*(\d{{1,3}})\s*(?:{_UNIT}\b\.?)?\s*[xX×*]?\s+(?=\S)|^\s*(\d{{1,2}})[xX×*](?=\s|[A-Z])", re.IGNORECASE
-)
-
-
-@dataclass(slots=True)
-class ItemLine:
-    """A printed line and the roles of the numbers on it."""
-
-    line: Line
-    text: str
-    amount: Figure | None = None
-    quantity: Figure | None = None
-    price: Figure | None = None
-    spans: list[tuple[int, int]] = field(default_factory=list)
-    """What is taken by figures, marks and tax letters: the rest describes the item."""
-    tail: tuple[int, int] | None = None
-    fits: bool = False
-    """Quantity x price gives the amount."""
-
-    @property
-    def rest(self) -> list[Word]:
-        """The words that describe: not taken by a figure, a mark or a tax letter."""
-        kept = []
-        for word, (start, end) in zip(self.line.words, word_spans(self.line.words), strict=True):
-            taken = sum(max(0, min(end, b) - max(start, a)) for a, b in self.spans)
-            if taken < 0.5 * len(word.text):
-                kept.append(word)
-        while kept and not any(ch.isalnum() for ch in kept[0].text):
-            kept.pop(0)
-        while kept and not any(ch.isalnum() for ch in kept[-1].text):
-            kept.pop()
-        return kept
-
-    @property
-    def describes(self) -> bool:
-        text = " ".join(word.text for word in self.rest)
-        letters = [ch for ch in text if ch.isalpha()]
-        return len(letters) >= 3 or any(ord(ch) > 0x2E80 for ch in letters)
-
-
-def parse_line(line: Line) -> ItemLine:
-    """Find the amount at the end of a line, and quantity and unit price before it."""
-    text = _MIDDLE_X.sub("×", plain(spaced(line.words)))
-    item = ItemLine(line, text)
-    found = list(figures(text))
-    for figure in reversed(found):
-        if figure.is_amount and _TAIL.match(text[figure.end :]):
-            item.amount = figure
-            item.tail = (figure.end, len(text))
-            break
-    times = [match.span() for match in _TIMES.finditer(text)]
-    if item.amount:
-        item.spans += [(item.amount.start, item.amount.end), (item.amount.end, len(text))]
-        before = [figure for figure in found if figure.end <= item.amount.start and not figure.percent]
-        _find_product(item, before, times)
-    else:
-        _find_detail(item, found, times)
-    return item
-
-
-def _find_product(item: ItemLine, before: Sequence[Figure], times: Sequence[tuple[int, int]]) -> None:
-    amount = item.amount
-    assert amount is not None
-    pairs = [
-        (q, p)
-        for q in before
-        for p in before
-        if q is not p
-        and (q.is_count or q.decimals in (1, 2, 3))
-        and (p.is_amount or p.decimals == 4 or amount.decimals == 0)
-    ]
-    # The figures nearest to the amount first, the count before the price.
-    pairs.sort(
-        key=lambda pair: (pair[0].is_count, pair[0].end <= pair[1].start, pair[0].start + pair[1].start), reverse=True
-    )
-    for quantity, price in pairs:
-        if product_fits(quantity, price, amount):
-            item.quantity, item.price, item.fits = quantity, price, True
-            break
-    else:
-        for start, end in times:
-            left = [f for f in before if f.end <= start and start - f.end <= 6]
-            right = [f for f in before if f.start >= end and f.start - end <= 3 and f.is_amount]
-            opens = bool(left) and not any(ch.isalpha() for ch in item.text[: left[-1].start])
-            if left and left[-1].is_count and (right or opens):
-                item.quantity = left[-1]
-                item.price = right[0] if right else None
-                break
-    if item.quantity is None:
-        match = _LEADING.match(item.text)
-        if match:
-            figure = next((f for f in before if f.start == match.start(1 if match[1] else 2)), None)
-            if figure and figure.is_count and 0 < figure.value < 1000:
-                item.quantity = figure
-                # "1 Coffee @ 3.00  3.00" has named its price; a single piece costs what the line costs.
-    for used in (item.quantity, item.price):
-        if used:
-            item.spans.append((used.start, used.end))
-    if item.quantity:
-        for start, end in times:
-            if any(abs(start - f.end) <= 6 or abs(f.start - end) <= 3 for f in (item.quantity, item.price) if f):
-                item.spans.append((start, end))
-                gap_start = max((f.end for f in (item.quantity, item.price) if f and f.end <= start), default=start)
-                item.spans.append((gap_start, start))
-
-
-def _find_detail(item: ItemLine, found: Sequence[Figure], times: Sequence[tuple[int, int]]) -> None:
-    """A line that says "2 x 3.50" and no more."""
-    for start, end in times:
-        left = [f for f in found if f.end <= start and start - f.end <= 6]
-        right = [f for f in found if f.start >= end and f.start - end <= 4]
-        if (
-            left
-            and right
-            and (left[-1].is_count or left[-1].decimals in (1, 2, 3))
-            and (right[0].is_amount or right[0].decimals in (1, 3, 4))
-        ):
-            quantity, price = left[-1], right[0]
-            if quantity.decimals == 2 and price.is_count:
-                quantity, price = price, quantity
-            item.quantity, item.price = quantity, price
-            item.spans += [(left[-1].start, right[0].end), (right[0].end, len(item.text))]
-            return
 
 
 @dataclass(slots=True)
@@ -178,18 +45,63 @@ class _Item:
 
 
 def read_items(leaves: Sequence[Leaf], context: Context, table: Table | None) -> list[Row] | None:
-    """The items as lines; None when the table's own rows serve better."""
+    """The items: the rows of the table where it has all that items need, else its lines read one by one.
+
+    None where neither the table's rows nor the lines say enough.
+    """
     roles = _roles(leaves)
     if "amount" not in roles:
-        return None
-    if table is not None and _table_serves(table, roles, context):
         return None
     found: list[Row] = []
     for layout in context.layouts:
         found += _read_page(layout.lines, table if table and table.page == layout.page.number else None, leaves, roles)
-    if table is not None and table.rows and len(found) < len(table.rows):
-        return None
-    return found
+    if table is None or not table.rows:
+        return found
+    rows = mend(table, roles)
+    if not _table_serves(table, roles):
+        return found if len(found) >= len(rows) else None
+    amount = roles["amount"].name
+    sums = printed_sums(context)
+    better = adds_up(found, amount, sums) and (not adds_up(rows, amount, sums) or _filled(found) > _filled(rows))
+    return found if better and len(context.layouts) == 1 else rows
+
+
+def _filled(rows: Sequence[Row]) -> tuple[int, int]:
+    """How many leaves were read, and how many letters."""
+    texts = [reading.printed for row in rows for reading in row.values() if reading.printed is not None]
+    return len(texts), sum(ch.isalpha() for text in texts for ch in text)
+
+
+def mend(table: Table, roles: Mapping[str, Leaf]) -> list[Row]:
+    """The rows of a table, with quantity and unit price from the figures of the line where the columns' do not fit."""
+    rows = table.readings()
+    if not {"quantity", "price", "amount"} <= set(roles):
+        return rows
+    names = [roles[role].name for role in ("quantity", "price", "amount")]
+    for row, printed in zip(rows, table.rows, strict=True):
+        found = [figures(row[name].printed or "") for name in names]
+        if all(found) and product_fits(found[0][0], found[1][0], found[2][0]):
+            continue
+        for line in map(parse_line, printed.lines):
+            if not (line.fits and line.amount and line.quantity and line.price and found[2]):
+                continue
+            if line.amount.value == found[2][0].value:
+                for name, figure in zip(names, (line.quantity, line.price), strict=False):
+                    words = words_within(line.line.words, figure.start, figure.end)
+                    row[name] = LeafReading(figure.text.strip(), pieces_of(words, printed.page), 0.7)
+                    _without(row, roles.get("description"), words)
+    return rows
+
+
+def _without(row: Row, description: Leaf | None, words: Sequence[Word]) -> None:
+    """Take figures that belong to other columns from the end of a description."""
+    if description is None or row[description.name].printed is None:
+        return
+    text = str(row[description.name].printed)
+    for word in reversed(words):
+        text = text.removesuffix(f" {word.text}").rstrip()
+    if any(ch.isalpha() for ch in text):
+        row[description.name] = replace(row[description.name], printed=text)
 
 
 def _roles(leaves: Sequence[Leaf]) -> dict[str, Leaf]:
@@ -224,8 +136,8 @@ def _roles(leaves: Sequence[Leaf]) -> dict[str, Leaf]:
     return roles
 
 
-def _table_serves(table: Table, roles: dict[str, Leaf], context: Context) -> bool:
-    """Whether the rows of a table hold together: every row has an amount, and they add up or multiply."""
+def _table_serves(table: Table, roles: dict[str, Leaf]) -> bool:
+    """Whether every row of a table has what an item needs."""
     if roles["amount"].name not in table.columns or not table.rows:
         return False
     rows = table.readings()
@@ -245,10 +157,21 @@ def printed_sums(context: Context) -> set[Decimal]:
     }
 
 
-def adds_up(rows: Sequence[Row], amount: str, context: Context) -> bool:
+def adds_up(rows: Sequence[Row], amount: str, sums: Set[Decimal]) -> bool:
     """Whether the items' amounts add up to a sum that is printed."""
-    values = [amount_of(row[amount]) for row in rows]
-    return bool(values) and None not in values and sum(v for v in values if v is not None) in printed_sums(context)
+    values = [_worth(row[amount]) for row in rows]
+    total = sum((value for value in values if value is not None), Decimal(0))
+    return bool(values) and None not in values and any(abs(total - s) <= _COIN for s in sums)
+
+
+_COIN = Decimal("0.05")
+"""What cash is rounded to, where the smallest coins are not used."""
+
+
+def _worth(reading: LeafReading) -> Decimal | None:
+    """What an amount that was read is worth, as far as its print alone tells."""
+    found = figures(reading.printed) if reading.printed else ()
+    return found[0].value if found else None
 
 
 def _read_page(lines: Sequence[Line], table: Table | None, leaves: Sequence[Leaf], roles: dict[str, Leaf]) -> list[Row]:
@@ -256,17 +179,28 @@ def _read_page(lines: Sequence[Line], table: Table | None, leaves: Sequence[Leaf
     zone = _zone([parse_line(line) for line in lines[start:]], headed=table is not None)
     rows = [_row(item, leaves, roles) for item in _items(zone)]
     named = roles.get("description")
-    return [row for row in rows if named is None or table is not None or row[named.name].printed is not None]
+    return [row for row in rows if named is None or _is_named(row[named.name], headed=table is not None)]
+
+
+def _is_named(description: LeafReading, *, headed: bool) -> bool:
+    """Whether a description says anything; under a header a row may lack it, as long as it is no bare number."""
+    if description.printed is None:
+        return headed
+    return any(ch.isalpha() for ch in description.printed)
 
 
 def _zone(lines: list[ItemLine], *, headed: bool) -> list[ItemLine]:
     """The lines that hold the items: up to the first sum after the first amount, and from where descriptions begin."""
     kept: list[ItemLine] = []
     seen = False
+    passed = 0
     sums = _sum_lines(lines)
     for index, line in enumerate(lines):
         if index in sums:
             if not seen:
+                passed += line.amount is not None
+                if passed >= _SUMS_BEFORE_ITEMS:
+                    break
                 kept = []
                 continue
             later = [
@@ -277,7 +211,10 @@ def _zone(lines: list[ItemLine], *, headed: bool) -> list[ItemLine]:
             if later and not any(is_total(other.text) and not other.amount for other in lines[index : index + 1]):
                 continue
             break
-        if opens_with(line.text, total_words().carried):
+        if opens_with(line.text, total_words().carried) or not any(ch.isalnum() for ch in line.text):
+            continue
+        if not seen and (headings_of([line.line], ()) or all(is_unit(cell.text) for cell in line.line.cells)):
+            kept = []
             continue
         if line.amount and not _is_furniture(line):
             seen = True
@@ -299,9 +236,9 @@ def _sum_lines(lines: Sequence[ItemLine]) -> set[int]:
     """Lines of sums, taxes and payments, and amounts that stand alone under the name of a sum."""
     sums: set[int] = set()
     for index, line in enumerate(lines):
-        if is_total(line.text) and not (line.fits and line.describes and line.price is not None):
-            sums.add(index)
-        elif index - 1 in sums and lines[index - 1].amount is None and line.amount and not line.rest:
+        if (is_sum_line(line.line) and not (line.fits and line.describes and line.price is not None)) or (
+            index - 1 in sums and lines[index - 1].amount is None and line.amount and not line.rest
+        ):
             sums.add(index)
     return sums
 
@@ -318,7 +255,10 @@ def _first_text(kept: Sequence[ItemLine], anchors: Sequence[int]) -> int:
     """Where the items begin when no header tells: at the first amount, or at the text over it where that lacks text."""
     first = anchors[0]
     if kept[first].describes:
-        return first
+        return _with_detail(kept, first)
+    trailing = len(kept) - 1 - anchors[-1]
+    if trailing and len(anchors) > 1 and not kept[anchors[-1]].describes and not _begins_block(kept, first - 1):
+        return first  # texts stand under their figures: what stands over the first is no item's
     gaps = [b - a - 1 for a, b in itertools.pairwise(anchors) if not kept[b].describes]
     reach = min(gaps) if gaps else 3
     begin = first
@@ -329,11 +269,28 @@ def _first_text(kept: Sequence[ItemLine], anchors: Sequence[int]) -> int:
         if (
             _gap(above, here) > 1.6 * height
             or _LABELLED.search(above.text)
+            or is_title(above.text)
+            or _NUMBERED.match(here.text)
             or (not gaps and begin < first and abs(_left(above) - left) > 2.5 * height)
         ):
             break
         begin -= 1
     return begin
+
+
+def _with_detail(kept: Sequence[ItemLine], first: int) -> int:
+    """The line before the first amount where that says "2 x 3.50" of it."""
+    above = kept[first - 1] if first else None
+    return first - 1 if above is not None and above.price is not None and not above.describes else first
+
+
+def _begins_block(kept: Sequence[ItemLine], index: int) -> bool:
+    """Whether a wider gap, or the title of the document, stands over this line."""
+    if index <= 0:
+        return True
+    return is_title(kept[index - 1].text) or _gap(kept[index - 1], kept[index]) > 1.5 * max(
+        _gap(kept[index], kept[index + 1]), 0.3 * kept[index].line.height
+    )
 
 
 def _left(line: ItemLine) -> float:
@@ -431,8 +388,10 @@ def _description(item: _Item, wants_code: bool) -> tuple[list[Word], Word | None
                 code = rest[0]
             if wants_code or len(rest) == 1 or len(rest[0].text) >= 8:
                 rest = rest[1:]
-        if line is not item.anchor and line.amount is None and line.quantity is not None and not line.describes:
+        if line is not item.anchor and not line.describes and (item.anchor.describes or line.quantity is not None):
             continue
+        while len(rest) > 1 and _MARK.match(rest[-1].text):
+            rest = rest[:-1]
         words += rest
     return words, code
 

@@ -79,8 +79,14 @@ _WORD = re.compile(r"[^\W\d_]+(?:[-'’.][^\W\d_]+)*")
 _DAY = re.compile(r"\d{1,2}\.?\s*[^\W\d_]{3,9}\.?,?\s*\d{4}|[^\W\d_]{3,9}\.?\s*\d{1,2}\s*,\s*\d{4}")
 """A day with its month's name: "August 3, 2014"."""
 _BRACKETS = re.compile(r"[(\[（【][^()\[\]（）【】]*[)\]）】]?")
+_COUNTED_ITEMS = re.compile(
+    r"(?:no\.? of |number of )?(?:item|qty|quantity)\s?(?:\(s\)|s)?\s*:?\s*\d+\b", re.IGNORECASE
+)
+_MISREAD = ("total", "subtotal", "totaal", "totale", "summe", "gesamt", "rounding", "change")
 _GLUED_CODE = re.compile(r"(?:RM|EUR|USD|GBP|CHF|SGD|MYR|AUD|INR|SEK|NOK|DKK|PLN)$")
-_CODE = re.compile(r"[A-Z]{3}|RM|Rs|Rp|kr|zł|Kč|Ft|원|円|元")
+_CODE = re.compile(
+    r"EUR|USD|GBP|CHF|PLN|SEK|NOK|DKK|MYR|SGD|AUD|CAD|NZD|INR|CZK|HUF|JPY|KRW|CNY|BRL|RM|Rs|Rp|kr|zł|Kč|Ft|원|円|元"
+)
 
 
 def is_total(text: str) -> bool:
@@ -91,14 +97,37 @@ def is_total(text: str) -> bool:
     words = _WORD.findall(plain)
     if not words:
         return False
+    if _COUNTED_ITEMS.match(plain):
+        return True
     bare = _WORD.findall(_BRACKETS.sub(" ", plain)) or words
     for length in range(min(len(bare), 5), 0, -1):
         opening = squash("".join(bare[:length]))
-        if opening in known.begin:
-            rest = [word for word in bare[length:] if len(word) > 2 and not _CODE.fullmatch(word)]
+        if opening in known.begin or (length == 1 and _misread(opening)):
+            pieces = [piece for word in bare[length:] for piece in re.split(r"[-'’.]", word)]
+            # A short name ("HT", "CB") may be a part of anything: it needs the whole line to speak of sums.
+            least = 2 if len(opening) > 3 else 1
+            rest = [word for word in pieces if len(word) > least and not _CODE.fullmatch(word)]
             foreign = sum(squash(_GLUED_CODE.sub("", word)) not in known.joining for word in rest)
             return foreign == 0 or (foreign == 1 and length > 1 and len(rest) > 1)
     return False
+
+
+@cache
+def _misread(word: str) -> bool:
+    """Whether a word is one of the commonest names of sums with one letter misread."""
+    return any(
+        len(word) == len(name) and sum(a != b for a, b in zip(word, name, strict=True)) == 1 for name in _MISREAD
+    )
+
+
+@cache
+def _titles() -> frozenset[str]:
+    return frozenset(squash(name) for entry in read_data("kinds.toml").values() for name in entry["names"])
+
+
+def is_title(text: str) -> bool:
+    """Whether a line is the name of a kind of document and no more: "*** TAX INVOICE ***"."""
+    return squash(text).replace("#", "").replace("%", "") in _titles()
 
 
 def opens_with(text: str, phrases: frozenset[str]) -> bool:

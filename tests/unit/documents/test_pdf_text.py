@@ -16,7 +16,8 @@ from reportlab.pdfbase.pdfmetrics import registerFont, stringWidth
 from reportlab.pdfgen.canvas import Canvas
 
 from docflow.documents import Decoder, Page, Word, from_bytes
-from docflow.documents.pdf import Pdf, Words
+from docflow.documents.pdf import Pdf
+from docflow.documents.pdf_words import Words
 from docflow.documents.wire import COORDINATE_SCALE, Limits
 from docflow.errors import BrokenDocument, LimitExceeded, UnsupportedDocument
 from tests.unit.documents.made import drawn, pdf_page, stream

@@ -10,7 +10,6 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from docflow.errors import DocflowError, InternalError
-from docflow.extraction import extract_document
 from docflow.extraction.result import ErrorInfo, Result
 from docflow.program import Program
 from docflow.runs.plan import Work
@@ -51,6 +50,8 @@ def extract_work(
             log.exception("document %s cannot be opened", work.document_id)
             said = InternalError(f"{type(error).__name__}: {error}")
         return _undecoded(work, said, resources, program, settings, time.perf_counter() - started)
+    from docflow.extraction.extract import extract_document  # SGLang's front end: not before the first document is open
+
     document.read_with(resources.reader.words)
     result = extract_document(document, program, resources.engine, settings)
     if stopping.is_set() and result.status == "failed":

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Self
 from docflow.documents.sources import find
 from docflow.errors import EngineError, EngineUnavailable, NothingToDo, StorageError
 from docflow.extraction.result import Result
+from docflow.fields.locale import locale_named
 from docflow.loading import load_program
 from docflow.runs.chunks import Chunk, ChunkSummary
 from docflow.runs.documents import extract_work
@@ -108,10 +109,12 @@ class Execution:
             cleanup.callback(self._engine.close)
         self._resources = open_resources(options, self._engine, one_image=len(first) == 1 and is_image(first[0]))
         cleanup.callback(self._resources.close)
-        if first and is_image(first[0]) and (options.out is None or not (options.out / "records").exists()):
-            self._resources.warm()
+        if is_image(first[0]) and (options.out is None or not (options.out / "records").exists()):
+            self._resources.warm()  # what follows here takes about as long as the processes need to come up
         self._program = load_program(options.program, schema=options.schema, name=options.name)
         check_engine(self._engine)
+        if options.settings.extraction.locale:
+            locale_named(options.settings.extraction.locale)  # one that is not known: said once, not by every document
         self._store = self._open_store()
         self.run = Run(
             id=options.run_id, program=self._program.name, engine=self._engine.name, runner="direct", out=options.out
@@ -404,7 +407,7 @@ class Execution:
                 skipped=self._plan.skipped,
                 skipped_failed=self._plan.skipped_failed,
                 seconds=time.monotonic() - self._first_at if self._first_at else 0.0,
-                note=self.run.notes[-1] if self.run.notes else None,
+                note="stopping" if self.run.stopped else self.run.notes[-1] if self.run.notes else None,
             )
 
     @contextlib.contextmanager

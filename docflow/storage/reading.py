@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from docflow.errors import StorageError
 from docflow.storage import parts
 from docflow.storage.arrow_types import merged
 from docflow.storage.rows import FORMAT, FORMAT_KEY
+
+if TYPE_CHECKING:
+    import pyarrow.dataset as ds
 
 
 def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
@@ -56,4 +59,6 @@ def common_record_type(paths: Iterable[Path]) -> pa.DataType:
 
 def scan(paths: Sequence[Path], schema: pa.Schema) -> ds.Dataset:
     """Parts as one Arrow dataset with this schema; fields that older parts lack are null. Nothing is read yet."""
+    import pyarrow.dataset as ds  # imports pandas too, where that is installed: only for those who read
+
     return ds.dataset([str(path) for path in paths], schema=schema, format="parquet")

@@ -31,6 +31,10 @@ class Profile:
 
     names: frozenset[str]
     words: frozenset[str]
+    title: float
+    """How much it tells that a document calls itself so: anyone prints "invoice" on a receipt."""
+    needs: int
+    """How many of its words such a document has at least; each one that lacks tells against it."""
     structure: Mapping[str, float]
 
 
@@ -41,6 +45,8 @@ def profiles() -> Mapping[str, Profile]:
         kind: Profile(
             frozenset(map(squash, entry["names"])) | {squash(kind)},
             frozenset(map(squash, entry["words"])),
+            entry.get("title", 1.6),
+            entry.get("needs", 0),
             entry.get("structure", {}),
         )
         for kind, entry in read_data("kinds.toml").items()
@@ -111,15 +117,16 @@ def _profile_of(choice: str) -> Profile | None:
 
 
 def _score(choice: str, seen: _Seen) -> float:
-    score = 1.5 * max((seen.phrases.get(phrase, 0.0) for phrase in _own_phrases(choice)), default=0.0)
+    own = max((seen.phrases.get(phrase, 0.0) for phrase in _own_phrases(choice)), default=0.0)
     profile = _profile_of(choice)
     if profile is None:
-        return score
+        return 1.5 * own
+    score = 0.9 * profile.title * own
     names = sorted((seen.phrases[name] for name in profile.names if name in seen.phrases), reverse=True)
-    words = sum(1.0 for word in profile.words if word in seen.phrases)
-    score += 1.6 * sum(value / (1 + rank) for rank, value in enumerate(names[:3]))
+    words = sum(word in seen.phrases for word in profile.words)
+    score += profile.title * sum(value / (1 + rank) for rank, value in enumerate(names[:3]))
     # The first words of a kind say much, the tenth hardly more than the ninth.
-    score += 1.4 * math.log1p(words)
+    score += 1.6 * math.log1p(words) - 1.5 * max(0, profile.needs - words)
     score += sum(weight * seen.features.get(feature, 0.0) for feature, weight in profile.structure.items())
     return score
 
@@ -177,13 +184,19 @@ def _features(context: Context) -> dict[str, float]:
         "amounts": _ramp(sum(amounts), 0.25 * len(lines) + 1),
         "paid": _ramp(paid, 2),
         "headed": 1.0 if headed else 0.0,
-        "iban": 1.0 if any(_IBAN.search(text) for text in texts) else 0.0,
+        "iban": 1.0 if any(_is_iban(match[0]) for text in texts for match in _IBAN.finditer(text)) else 0.0,
         "pairs": _ramp(len(plain_pairs), 0.35 * len(first.lines) + 3),
         "blanks": _ramp(sum(pair.value is None for pair in found), 3),
         "boxes": _ramp(boxes, 3),
         "prose": _ramp(prose / max(1, sum(len(line.words) for line in lines)), 0.5),
         "letterhead": _ramp(first.height and max(line.height for line in first.lines[:5]) / first.height - 1.2, 1.0),
     }
+
+
+def _is_iban(text: str) -> bool:
+    """Whether the check digits of a bank account number are right."""
+    code = text.replace(" ", "")
+    return int("".join(str(int(ch, 36)) for ch in code[4:] + code[:4])) % 97 == 1
 
 
 def _ramp(value: float, full: float) -> float:

@@ -129,13 +129,15 @@ def layout_of(page: Page) -> Layout:
 
 def arrange(page: Page, words: Sequence[Word]) -> Layout:
     """Group these words of a page; words without text or with an empty box are left out."""
-    segments = _segments(word for word in words if word.text.strip() and word.level_box.area > 0)
-    if not segments:
+    kept = [word for word in words if word.text.strip()]
+    if not kept:
         return Layout(page, (), (), 0.0)
-    height = statistics.median(segment.height for segment in segments)
-    slope = _slope(segments)
+    height = statistics.median(word.level_box.height for word in kept)
+    segments = _segments(kept, height)
+    # The words of a text layer stand level; those of a photo may not, even where the page was turned.
+    slope = 0.0 if page.text_layer else _slope(segments, height)
     rows = _rows(segments, slope, height)
-    lines = [_line(row, page.number, height) for row in rows]
+    lines = [_line(row, page.number, height, page.text_layer) for row in rows]
     for index, line in enumerate(lines):
         line.index = index
     blocks = _blocks(lines, height)
@@ -156,21 +158,23 @@ class _Segment:
     """Height of the middle on the page once the skew is taken out."""
 
 
-def _segments(words: Iterable[Word]) -> list[_Segment]:
+def _segments(words: Iterable[Word], height: float) -> list[_Segment]:
     """The reader's stretches of text, cut where a gap is wide or the words do not stand at one height."""
     grouped: dict[int, list[Word]] = {}
     for word in words:
         grouped.setdefault(word.segment, []).append(word)
     found: list[_Segment] = []
     for group in grouped.values():
-        group.sort(key=lambda word: word.level_box.x0)
+        if len(group) > 1:
+            group.sort(key=lambda word: word.level_box.x0)
         run: list[Word] = []
         for word in group:
             if run:
-                last = run[-1].level_box
-                height = min(last.height, word.level_box.height)
-                apart = word.level_box.x0 - last.x1 > 2.0 * max(last.height, word.level_box.height)
-                if apart or abs(word.level_box.center[1] - last.center[1]) > 0.7 * height:
+                last, box = run[-1].level_box, word.level_box
+                low, high = sorted((last.y1 - last.y0, box.y1 - box.y0))
+                # Hyphens and dots have hardly any height of their own.
+                apart = box.x0 - last.x1 > 2.0 * max(high, height)
+                if apart or abs(box.y0 + box.y1 - last.y0 - last.y1) > 1.4 * max(low, 0.6 * height):
                     found.append(_segment(run))
                     run = []
             run.append(word)
@@ -184,35 +188,29 @@ def _segment(words: list[Word]) -> _Segment:
     )
 
 
-def _slope(segments: Sequence[_Segment]) -> float:
-    """How much the page's rows fall from left to right (0 for an upright page), from segments of several words."""
-    slopes: list[tuple[float, float]] = []
-    for segment in segments:
-        # Boxes may end at the letters' edges: only words of one shape have their middles at one height.
-        first = segment.words[0]
-        shape = _shape(first.text)
-        last = next(word for word in reversed(segment.words) if word is first or _shape(word.text) == shape)
-        start, end = first.level_box.center, last.level_box.center
-        run = end[0] - start[0]
-        if run > 4 * segment.height:
-            slopes.append(((end[1] - start[1]) / run, run))
-    if len(slopes) < 3:
-        return 0.0
-    slopes.sort()
-    total = half = sum(run for _, run in slopes)
-    half /= 2
-    for slope, run in slopes:  # median, weighted by length
-        half -= run
-        if half <= 0:
-            agreeing = sum(length for other, length in slopes if abs(other - slope) < max(0.004, 0.3 * abs(slope)))
-            # Box corners are whole pixels: a tiny slope is noise, a large one is no skew of a row.
-            return slope if 0.002 < abs(slope) < 0.2 and agreeing > 0.5 * total else 0.0
-    return 0.0
+_SLOPES = (0.0, 0.008, -0.008, 0.016, -0.016, 0.025, -0.025, 0.035, -0.035, 0.05, -0.05)
 
 
-def _shape(text: str) -> tuple[bool, bool]:
-    """Whether a word reaches above its small letters, and below its line."""
-    return any(ch.isupper() or ch in "bdfhklit0123456789" for ch in text), any(ch in "gjpqy,;()[]/Q@$" for ch in text)
+def _slope(segments: Sequence[_Segment], height: float) -> float:
+    """How much the page's rows fall from left to right: the slope at which segments side by side stand most level."""
+    middles = [((s.box.x0 + s.box.x1) / 2, (s.box.y0 + s.box.y1) / 2, s.box) for s in segments]
+    best, best_score = 0.0, 0.0
+    for slope in _SLOPES:
+        levels = sorted((y - slope * x, x, box) for x, y, box in middles)
+        score = -4.0 * abs(slope)
+        for (level, _, box), (next_level, _, next_box) in zip(levels, levels[1:], strict=False):
+            if box.x0 < next_box.x1 and next_box.x0 < box.x1:
+                continue  # one under the other, not side by side
+            distance = (next_level - level) / height
+            if distance < 0.75:
+                score += 1.0 - 2.5 * distance
+        if slope == 0.0:
+            best_score = score + 0.5
+            if score > 0.8 * sum(1 for _ in middles) / 2:
+                break
+        elif score > best_score:
+            best, best_score = slope, score
+    return best
 
 
 def _rows(segments: list[_Segment], slope: float, height: float) -> list[list[_Segment]]:
@@ -231,7 +229,7 @@ def _rows(segments: list[_Segment], slope: float, height: float) -> list[list[_S
             near = min(full, key=lambda other: _gap(other.box, segment.box))
             distance = abs(segment.level - near.level)
             # A tall neighbour (a logo, a stamp) must not swallow two rows: the smaller of the two heights decides.
-            if distance > 0.5 * min(max(near.height, 0.5 * height), max(segment.height, 0.5 * height)):
+            if distance > 0.5 * min(max(near.height, 0.7 * height), max(segment.height, 0.7 * height)):
                 continue
             if any(_shared(other.box, segment.box) > 0.3 * min(other.box.width, segment.box.width) for other in row):
                 continue
@@ -258,18 +256,22 @@ def _gap(a: Box, b: Box) -> float:
 # --- lines and cells --------------------------------------------------------------------------------------------
 
 
-def _line(row: Sequence[_Segment], page: int, height: float) -> Line:
+def _line(row: Sequence[_Segment], page: int, height: float, text_layer: bool) -> Line:
     cells: list[Cell] = []
     words: list[Word] = []
     end = 0.0
     for segment in row:
         for place, word in enumerate(segment.words):
-            # Between two stretches the reader itself saw a gap, so less is enough to part them.
-            wide = (0.75 if place == 0 else 1.2) * max(word.level_box.height, 0.6 * height)
-            if words and word.level_box.x0 - end > wide:
+            box = word.level_box
+            # Between two stretches OCR itself saw a gap, so less is enough to part them. The boxes of a text layer are
+            # as low as their letters, and fonts of one width leave wide gaps between words.
+            wide = (0.75 if place == 0 and not text_layer else 1.2) * max(box.y1 - box.y0, 0.6 * height)
+            if text_layer:
+                wide = max(wide, 2.2 * (box.x1 - box.x0) / len(word.text))
+            if words and box.x0 - end > wide:
                 cells.append(_cell(words, page))
                 words = []
-            end = max(end, word.level_box.x1) if words else word.level_box.x1
+            end = max(end, box.x1) if words else box.x1
             words.append(word)
     cells.append(_cell(words, page))
     line = Line(tuple(cells), Box.around(cell.box for cell in cells), "  ".join(cell.text for cell in cells), page)

@@ -56,6 +56,7 @@ def days_of(context: Context, labels: Mapping[int, list[Label]]) -> list[Day]:
                     here[name] = max(here.get(name, 0.0), strength * weight)
                 if len(inside) > 1 and inside[1].start - found.end <= 8 and dated.keys() & {"period", "start_date"}:
                     last = names.setdefault((span.line.number, inside[1].start), {})
+                    here.pop("period", None)
                     here["start_date"] = max(here.get("start_date", 0.0), 0.95 * weight)
                     last["end_date"] = max(last.get("end_date", 0.0), 0.95 * weight)
                 break

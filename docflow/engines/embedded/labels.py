@@ -96,7 +96,7 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
         right = _trimmed(line, start, _until_next_label(start, end, on_line))
         if right is not None:
             yield Region(right, "right", steps)
-    if beside is not None and label.marked:
+    if label.marked and (beside is not None or (steps and _MARK.match(line.text, label.span.end))):
         return
     cell = line.cells[here]
     for down in (1, 2):
@@ -109,7 +109,7 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
             for other in labels.get(span.line.number, [])
             if span.start <= other.span.start < span.end and other.leads
         ]
-        if any(other.marked for other in leading):
+        if any(other.marked and max(other.names.values()) > WEAK for other in leading):
             return
         trimmed = _trimmed(span.line, span.start, span.end)
         if trimmed is not None:

@@ -88,7 +88,7 @@ class Token:
 
 _TOKEN = re.compile(r"n[°º]|[#№]|[^\W_]+")
 _PERCENT = re.compile(r"@?\s?\d+(?:[.,]\d+)?\s?%")
-_CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
+_CAMEL = re.compile(r"(?<=[a-z]{3})(?=[A-Z][a-z]{2})|(?<=[A-Z][a-z]{2})(?=[A-Z][a-z]{2})")
 _LETTERS_DIGITS = re.compile(r"([^\W\d_]{3,})(\d{2,})$")
 _LOOKALIKE = str.maketrans("01589|", "olsbgl")
 _ALIKE_LETTERS = str.maketrans("ij", "ll")
@@ -287,6 +287,8 @@ class Lexicon:
     titles: frozenset[tuple[str, ...]]
     trades: frozenset[str]
     persons: frozenset[str]
+    negations: frozenset[str]
+    units: frozenset[str]
 
     def meaning(self, word: str) -> str:
         """One form for words that mean the same: "no" and "nr" are both "number"; others lose their ending."""
@@ -318,7 +320,14 @@ def lexicon() -> Lexicon:
     kinds: dict[str, Kind] = {}
     of_field: dict[tuple[str, ...], list[str]] = {}
     synonyms: dict[str, str] = {}
-    lists: dict[str, set[str]] = {"filler": set(), "titles": set(), "trades": set(), "persons": set()}
+    lists: dict[str, set[str]] = {
+        "filler": set(),
+        "titles": set(),
+        "trades": set(),
+        "persons": set(),
+        "negations": set(),
+        "units": set(),
+    }
 
     said: dict[tuple[str, ...], str] = {}
 
@@ -351,6 +360,8 @@ def lexicon() -> Lexicon:
             synonyms.update({fold(word): meaning for word in words})
         lists["filler"].update(one.get("filler", {}).get("words", ()))
         lists["titles"].update(one.get("titles", {}).get("words", ()))
+        lists["negations"].update(one.get("negations", {}).get("words", ()))
+        lists["units"].update(one.get("units", {}).get("words", ()))
         lists["trades"].update(one.get("party", {}).get("trades", ()))
         lists["persons"].update(one.get("party", {}).get("persons", ()))
     for role, words in neutral().words.items():
@@ -374,6 +385,8 @@ def lexicon() -> Lexicon:
         frozenset(map(words_of, lists["titles"])),
         frozenset(map(fold, lists["trades"])),
         frozenset(map(fold, lists["persons"])),
+        frozenset(map(fold, lists["negations"])),
+        frozenset(map(fold, lists["units"])),
     )
 
 

@@ -101,6 +101,7 @@ class LineReader:
         words = self._words
         labels = [label for label in self._labels.get(line.number, []) if start <= label.span.start < end]
         first = next((label for label in labels if label.leads and label.span.start - start <= 3), None)
+        first_word = next((token.text for token in line.tokens if token.start >= start), "")
         letters = sum(char.isalpha() for char in text)
         digits = sum(char.isdigit() for char in text)
         contact = bool(_CONTACT.search(folded) or _PHONE.match(folded))
@@ -126,7 +127,7 @@ class LineReader:
             address += 0.7 if digits and letters >= 3 and _UNIT_START.match(folded) else 0.0
             address += 0.4 if text.count(",") and letters >= 4 else 0.0
             address += 0.45 if not street and _HOUSE.match(folded) else 0.0
-            if labelled:
+            if labelled or (first_word in lexicon().persons and digits == 0):
                 address = 0.0
         numbered = (
             letters >= 4 and not registration and not text.startswith("(") and bool(_BRACKETED_NUMBER.search(text))

@@ -143,7 +143,9 @@ class Ledger:
         inside = 0
         for line in self._context.printed:
             labels = self._labels.get(line.number, [])
-            if any("tax_summary" in label.names and label.leads for label in labels):
+            if any("tax_summary" in label.names and label.leads for label in labels) or (
+                line.number not in self._rows and _heads_taxes(labels)
+            ):
                 inside = 7
                 continue
             if inside:
@@ -230,6 +232,12 @@ def _row(line: PrintedLine, found: list[FoundAmount], context: Context) -> list[
     return row
 
 
+def _heads_taxes(labels: list[Label]) -> bool:
+    """Whether a line without amounts is the head of a table of taxes: "Rate, Net, VAT, Gross", and nothing sold."""
+    said = {name for label in labels if label.leads and label.marked for name in label.names}
+    return "tax" in said and bool(said & {"subtotal", "total"}) and not said & {"description", "quantity", "unit_price"}
+
+
 def _of_money(label: Label) -> bool:
     return any(lexicon().kinds.get(name) is Kind.MONEY for name in label.names)
 
@@ -253,7 +261,7 @@ def _combined(labels: list[Label], value: Span) -> tuple[dict[str, float], Label
     chosen = close
     if leading and nearest == near and not close[0].leads:
         chosen = leading
-    first = chosen[0]
+    first = next((label for label in chosen if _of_money(label)), chosen[0])
     names = dict(first.names)
     if "total" in names or "line_total" in names:
         for later in chosen[1:]:

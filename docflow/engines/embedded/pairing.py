@@ -113,10 +113,9 @@ def _soft_labels(
                 continue
             names = {}
             for question, meanings in wanted:
-                shared = sum(weight for meaning, weight in meanings.items() if _has(printed, meaning))
-                score = 2 * shared / (sum(meanings.values()) + sum(printed.values()))
-                if score >= 0.6:
-                    names[question.path] = 0.9 * score
+                score = _likeness(meanings, printed, _described(question))
+                if score:
+                    names[question.path] = score
             if names:
                 span = Span(line, taken[0].start, taken[-1].end)
                 end = line.spans[number][1]
@@ -124,6 +123,25 @@ def _soft_labels(
                 marked = not rest or line.text[span.end : span.end + 3].lstrip().startswith(":")
                 found.setdefault(line.number, []).append(Label(span, names, len(taken), marked, True, False))
     return found
+
+
+def _likeness(meanings: Mapping[str, float], printed: Mapping[str, float], described: Mapping[str, float]) -> float:
+    """How surely a printed label means a field, by what they share; 0 where they share too little."""
+    shared = sum(weight for meaning, weight in meanings.items() if _has(printed, meaning))
+    if not shared:
+        return 0.0
+    alike = 2 * shared / (sum(meanings.values()) + sum(printed.values()))
+    if alike >= 0.6:
+        return 0.9 * alike
+    if alike >= 0.45 and all(_has(meanings, word) for word in printed):
+        return 0.6  # "ID" for patient_id, where the patient's other fields stand around it
+    if len(printed) > 1 and all(_has(meanings, word) or _has(described, word) for word in printed):
+        return 0.6  # "Rent due on day", where the description speaks of the day on which the rent is due
+    return 0.0
+
+
+def _described(question: Question) -> dict[str, float]:
+    return _weights(words_of(question.description))
 
 
 def _meanings(question: Question) -> dict[str, float]:

@@ -47,6 +47,8 @@ def address_under(
     names = [question.path, *question.concepts]
     if question.about:
         names.append(question.about)
+    if "address" not in names:
+        names.append("address")
     found = []
     for pair in pairs(context, question, labels, tuple(names)):
         if pair.region.how != "below" or pair.region.steps == 1:
@@ -64,11 +66,11 @@ def _address_from(context: Context, pair: Pair, reader: LineReader) -> Found | N
     while span is not None and seen < _MAX_LINES:
         line = reader.span(span.line, span.start, span.end)
         seen += 1
-        if seen > 1 and (line.labelled or line.contact or line.title):
+        if seen > 1 and (line.labelled or line.contact or line.title or ":" in span.text[:30]):
             break
         if line.address >= 0.4 or (taken and not line.noise and not line.registration):
             taken.append(line)
-            if line.postcode and line.address > 0.8 and len(taken) > 1:
+            if line.postcode and line.address > 0.8:
                 follower = _next_down(context, span)
                 if follower is not None:
                     below = reader.span(follower.line, follower.start, follower.end)

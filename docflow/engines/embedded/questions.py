@@ -120,6 +120,8 @@ def _question(path: str, node: Mapping[str, Any], parents: tuple[str, ...]) -> Q
                 break
         if length == 1:
             concepts = []  # a single word of a longer name says too little ("start" in "start mileage")
+    if kind is Kind.QUANTITY and len(words) > 1 and words[-1] in known.units:
+        names.append(" ".join(words[:-1]))  # "term_months" stands behind "term" in print
     look = _look(kind, concepts, words)
     choices = tuple(str(choice) for choice in node.get("enum", ()) if choice is not None)
     return Question(
@@ -148,6 +150,8 @@ def _look(kind: Kind, concepts: list[str], words: tuple[str, ...]) -> Kind:
     known = lexicon()
     closer = known.kinds.get(concepts[0]) if concepts else None
     if kind is Kind.TEXT:
+        if concepts[:1] == ["currency"]:
+            return Kind.CURRENCY
         if closer in (Kind.PARTY, Kind.ADDRESS, Kind.IDENTIFIER, Kind.DATE, Kind.MONEY):
             return closer
         return _LOOK_OF_WORD.get(known.meaning(words[-1]), kind) if words and not concepts else kind

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +26,7 @@ from docflow.fields.text import collapse, fold
 _ISSUERS = ("issuer", "employer", "laboratory", "landlord", "insurer")
 _PLAIN_DATES = ("date", "report_date", "pay_date", "signature_date")
 _SUMS = ("total", "subtotal", "tax")
+_ISO = re.compile(r"\b(?:ISO|code)\b", re.IGNORECASE)
 _LEGIBLE = 0.5
 """Below this share of readable text a leaf without a value counts as unreadable rather than absent."""
 
@@ -172,7 +174,12 @@ class Reader:
 
     def _currencies(self, question: Question) -> list[Option]:
         total = self._total.amount.span if self._total else None
-        return [Option(span.text, (span.piece,), score, 0.1) for span, score in currencies(self._context, total)]
+        # A plain text field that asks for the ISO code gets the code; a currency field what is printed.
+        coded = question.kind is Kind.TEXT and bool(_ISO.search(question.description))
+        return [
+            Option(code if coded else span.text, (span.piece,), score, 0.1)
+            for code, span, score in currencies(self._context, total)
+        ]
 
     def _booleans(self, question: Question) -> list[Option]:
         found = booleans(self._context, question, self._labels)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 
@@ -9,6 +10,7 @@ from docflow.engines.base import Piece
 from docflow.engines.embedded.context import Context, Span
 from docflow.engines.embedded.head import Head
 from docflow.engines.embedded.labels import Label
+from docflow.engines.embedded.lexicon import lexicon, words_of
 from docflow.engines.embedded.money import Ledger
 from docflow.engines.embedded.pairing import pairs
 from docflow.engines.embedded.questions import Question
@@ -18,8 +20,11 @@ from docflow.fields.identifiers import find_ibans, valid_vat
 from docflow.fields.words import find_emails, find_links
 
 
-def currencies(context: Context, total: Span | None) -> list[tuple[Span, float]]:
-    """The currency marks of the pages, the one most printed first; of equal ones that next to the total."""
+_FULL_STOP = re.compile(r"[.;!?]\s+|[.;!?]$")
+
+
+def currencies(context: Context, total: Span | None) -> list[tuple[str, Span, float]]:
+    """The currency marks of the pages with their codes, the one most printed first; of equal ones that at the total."""
     marks: list[tuple[str, Span]] = []
     for line in context.printed:
         if not any(char.isdigit() or char in "($€£" for char in line.text) and len(line.text) > 40:
@@ -35,8 +40,8 @@ def currencies(context: Context, total: Span | None) -> list[tuple[Span, float]]
             score += 0.3
         if span.text.strip().isalpha() and span.text.isupper() and len(span.text) == 3:
             score += 0.1
-        found.append((span, score))
-    return sorted(found, key=lambda one: -one[1])
+        found.append((value, span, score))
+    return sorted(found, key=lambda one: -one[2])
 
 
 def booleans(
@@ -53,7 +58,41 @@ def booleans(
         ticked = yes_or_no(before.text, context) if before.text.strip() and not before.text.strip().isalnum() else None
         if ticked is not None:
             found.append((ticked, (before.piece,), pair.score + 0.1))
+    if not found:
+        found += _said_in_words(context, question)
     return sorted(found, key=lambda one: -one[2])
+
+
+def _said_in_words(context: Context, question: Question) -> Iterator[tuple[bool, tuple[Piece, ...], float]]:
+    """A sentence that holds every word of the question's name: what it says, "not" and "un-" turned round."""
+    known = lexicon()
+    wanted = {known.meaning(word) for word in words_of(question.names[-1]) if word not in known.filler}
+    if not wanted:
+        return
+    negations = known.negations
+    for line in context.printed:
+        for start, end in _sentences(line.text):
+            said = [token.text for token in line.tokens if start <= token.start < end]
+            meanings = {known.meaning(word) for word in said}
+            turned = {
+                known.meaning(word[len(prefix) :])
+                for word in said
+                for prefix in ("un", "non", "in")
+                if word.startswith(prefix)
+            }
+            if not len(wanted) < len(said) <= 14 or not wanted <= meanings | turned:
+                continue
+            no = bool(negations & set(said)) or not wanted <= meanings
+            yield not no, (line.piece(start, end),), 0.5
+
+
+def _sentences(text: str) -> Iterator[tuple[int, int]]:
+    start = 0
+    for match in _FULL_STOP.finditer(text):
+        yield start, match.start()
+        start = match.end()
+    if start < len(text):
+        yield start, len(text)
 
 
 def choices(context: Context, question: Question, labels: Mapping[int, list[Label]]) -> list[tuple[str, Span, float]]:

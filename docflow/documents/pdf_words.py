@@ -127,7 +127,7 @@ _DOUBLE = ctypes.sizeof(ctypes.c_double)
 
 
 def words_of(text_page: Any, frame: Frame, most: int, index: int) -> Words:
-    """The words of PDFium's text page; ``index`` names the page in errors. Raises LimitExceeded beyond ``most`` words."""
+    """The words of PDFium's text page; ``index`` is for the error. Raises LimitExceeded beyond ``most`` words."""
     count = pdfium.FPDFText_CountChars(text_page)
     if count < 1:
         return Words()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -73,12 +74,8 @@ class Dataset:
 
     def pandas(self, program: str | None = None) -> pd.DataFrame:
         """The rows as a data frame (needs the extra ``docflow[pandas]``); decimals stay decimals, dates dates."""
-        try:
-            import pandas as pd
-        except ImportError as error:
-            raise UsageError(
-                "pandas is not installed", hint="Install it with: pip install 'docflow[pandas]'"
-            ) from error
+        if importlib.util.find_spec("pandas") is None:
+            raise UsageError("pandas is not installed", hint="Install it with: pip install 'docflow[pandas]'")
         frame: pd.DataFrame = self.arrow(program).to_pandas()
         return frame
 

@@ -70,7 +70,7 @@ def _extract(
     document: Document, program: Program, engine: Engine, settings: ExtractionSettings, blank: Result[Any]
 ) -> Result[Any]:
     limits = Limits(max_tokens=settings.max_tokens, timeout_seconds=settings.timeout_seconds)
-    size = settings.pages_per_call or len(document.pages)
+    size = settings.pages_per_call or max(1, len(document.pages))
     windows = [document.pages[start : start + size] for start in range(0, len(document.pages), size)]
     with _reading_ahead(_grounded(document.pages, settings.grounding)):
         talks = [run_program(program, window, engine, limits) for window in windows]
@@ -305,7 +305,7 @@ def _record_answer(talk: Conversation, program: Program) -> Answer:
 
 
 def _repair_text(failing: Sequence[tuple[Leaf, str]]) -> str:
-    intro = "These values were not accepted. Look again: give each exactly as it is printed, or null if it is not there."
+    intro = "These values were not accepted. Look again: give each exactly as printed, or null if it is not there."
     lines = [intro]
     for leaf, message in failing[:50]:
         lines.append(f"- {leaf.path}: {json.dumps(str(leaf.printed)[:200], ensure_ascii=False)}: {message[:300]}")

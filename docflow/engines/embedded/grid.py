@@ -51,6 +51,8 @@ class Table:
     """Leaf -> column."""
     score: float = 0.0
     leaves: Sequence[Leaf] = ()
+    named: bool = False
+    """It bears the name of the list that is looked for."""
     open_end: bool = False
     """The page ended before the table did."""
 

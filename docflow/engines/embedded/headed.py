@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from docflow.documents.model import Box
 from docflow.engines.embedded.columns import assign
 from docflow.engines.embedded.context import Context
 from docflow.engines.embedded.figures import figures
@@ -13,25 +14,25 @@ from docflow.engines.embedded.grid import (
     gap_between,
     holds_text,
 )
-from docflow.engines.embedded.headings import headings_of
+from docflow.engines.embedded.headings import Heading, headings_of
 from docflow.engines.embedded.rows import read_body
-from docflow.engines.embedded.vocabulary import Leaf, is_total, opens_with, total_words
+from docflow.engines.embedded.vocabulary import NO_NAME, Leaf, ListName, is_total, opens_with, squash, total_words
 from docflow.reading.layout import Line
-from docflow.reading.tables import span_of
+from docflow.reading.tables import Span, span_of
 
 
-def best_table(leaves: Sequence[Leaf], context: Context) -> Table | None:
-    """The table that serves the leaves best, with its continuation on later pages; None where there is none."""
+def best_table(leaves: Sequence[Leaf], context: Context, name: ListName = NO_NAME) -> Table | None:
+    """The table that serves the leaves best, with its continuation on later pages; None where there is none.
+
+    A table that bears the list's ``name``, as a head or in the line above, comes before all others.
+    """
     tables: list[Table] = []
     for layout in context.layouts:
         index = 0
         while index < len(layout.lines):
-            table = _table_at(layout.lines, index, leaves)
-            if table is None:
-                index += 1
-                continue
-            tables.append(table)
-            index = max(index + 1, table.bottom)
+            found = _tables_at(layout.lines, index, leaves, name)
+            tables += found
+            index = max([index + 1, *(table.bottom for table in found)])
     usable = [table for table in tables if table.columns and table.rows]
     if not usable:
         return None
@@ -39,24 +40,81 @@ def best_table(leaves: Sequence[Leaf], context: Context) -> Table | None:
     return _with_continuations(best, tables, context)
 
 
-def _table_at(lines: Sequence[Line], index: int, leaves: Sequence[Leaf]) -> Table | None:
-    """The table headed by the line at ``index`` (and perhaps the one below it)."""
+def _tables_at(lines: Sequence[Line], index: int, leaves: Sequence[Leaf], name: ListName) -> list[Table]:
+    """The table headed by the line at ``index`` (and perhaps the one below it); two where two stand side by side."""
     line = lines[index]
-    headings = headings_of([line], leaves)
+    headings = headings_of([line], leaves, name)
     taken = 1
     if index + 1 < len(lines):
-        # Skewed pages and heads of two lines: what stands half a line lower may belong to the same head.
         below = lines[index + 1]
+        alone = headings_of([below], leaves, name)
+        if headings and alone and len(alone) > len(headings):
+            return []  # the line above a head, which may share words with it
+        # Skewed pages and heads of two lines: what stands half a line lower may belong to the same head.
         if gap_between(line, below) < 0.6 * line.height and not _crosses(line, below):
-            both = headings_of([line, below], leaves)
+            both = headings_of([line, below], leaves, name)
             if both and (headings is None or len(both) > len(headings)):
                 headings, taken = both, 2
     if not headings:
-        return None
-    table = read_body(lines, index + taken, headings, leaves)
-    table.top = index
-    assign(table)
-    return table
+        return []
+    table = read_body(lines, index + taken, headings, leaves, name)
+    halves = _side_by_side(table)
+    tables = [table]
+    if len(halves) > 1:
+        parts = [_clipped(lines[index + taken - 1 :], span) for span in _spans(halves)]
+        tables = [read_body(part, 1, half, leaves, name) for part, half in zip(parts, halves, strict=True)]
+    titled = any(_titles(above, line, name) for above in lines[max(0, index - 2) : index])
+    for one in tables:
+        one.page, one.top, one.bottom = table.page, index, table.bottom
+        assign(one)
+        one.named = titled or any(heading.names_list for heading in one.headings)
+        if one.columns and one.named:
+            one.score += 4.0
+    return tables
+
+
+def _titles(above: Line, head: Line, name: ListName) -> bool:
+    """Whether a line close above a head bears the list's name."""
+    near = gap_between(above, head) < 3.5 * head.height
+    return near and len(above.words) <= 4 and name.fits(squash(above.text))
+
+
+def _side_by_side(table: Table) -> list[list[Heading]]:
+    """The heads of tables that stand beside each other: text begins anew behind numbers, and a head comes twice."""
+    if not table.texts:
+        return [table.headings]
+    halves: list[list[Heading]] = [[]]
+    numbers = False
+    for heading, text in zip(table.headings, table.texts, strict=True):
+        if text and numbers:
+            halves.append([])
+            numbers = False
+        numbers = numbers or not text
+        halves[-1].append(heading)
+    phrases = [{heading.phrase for heading in half} for half in halves]
+    if len(halves) == 2 and all(len(half) > 1 for half in halves) and phrases[0] & phrases[1]:
+        return halves
+    return [table.headings]
+
+
+def _spans(halves: Sequence[Sequence[Heading]]) -> list[Span]:
+    """From where to where each half reaches: up to the first head of the next."""
+    starts = [min(heading.box.x0 for heading in half) for half in halves]
+    starts[0] = float("-inf")
+    heights = [half[0].box.height for half in halves]
+    ends = [start - 0.5 * height for start, height in zip(starts[1:], heights[1:], strict=True)]
+    return list(zip([starts[0], *ends], [*ends, float("inf")], strict=True))
+
+
+def _clipped(lines: Sequence[Line], span: Span) -> list[Line]:
+    """The parts of lines between two places, as lines of their own; lines without such a part are left out."""
+    clipped = []
+    for line in lines:
+        cells = tuple(cell for cell in line.cells if span[0] <= sum(span_of(cell.words[0])) / 2 < span[1])
+        if cells:
+            text = "  ".join(cell.text for cell in cells)
+            clipped.append(Line(cells, Box.around(cell.box for cell in cells), text, line.page, line.index))
+    return clipped
 
 
 def _crosses(line: Line, other: Line) -> bool:

@@ -11,7 +11,7 @@ from functools import cache
 
 from docflow.documents.model import Box, Word
 from docflow.engines.embedded.figures import figures, only_figure
-from docflow.engines.embedded.vocabulary import Leaf, concepts, squash
+from docflow.engines.embedded.vocabulary import NO_NAME, Leaf, ListName, concepts, squash
 from docflow.fields.kinds import Kind
 from docflow.reading.layout import Line
 
@@ -24,6 +24,8 @@ class Heading:
     concepts: tuple[str, ...]
     phrase: str
     """Squashed text that was recognised, or all of it where none was."""
+    names_list: bool = False
+    """It is the name of the list that is looked for."""
 
     @property
     def box(self) -> Box:
@@ -46,13 +48,13 @@ def is_unit(text: str) -> bool:
     return bool(_UNIT.match(text))
 
 
-def headings_of(lines: Sequence[Line], leaves: Sequence[Leaf]) -> list[Heading] | None:
+def headings_of(lines: Sequence[Line], leaves: Sequence[Leaf], name: ListName = NO_NAME) -> list[Heading] | None:
     """The heads of columns that stand on these lines (one, or two that make one row), or None when they are no header.
 
     A header names at least two different columns, of which the schema's own words count as much as the vocabulary's,
     is mostly made of such names, and holds no figures.
     """
-    own = {phrase for leaf in leaves for phrase in leaf.phrases}
+    own = {phrase for leaf in leaves for phrase in leaf.phrases} | name.phrases
     words_total = covered = 0
     found: list[Heading] = []
     for line in lines:
@@ -67,6 +69,10 @@ def headings_of(lines: Sequence[Line], leaves: Sequence[Leaf]) -> list[Heading] 
             words_total += len(squash(cell.text))
             parts, cover = _parts(cell.words, own)
             covered += cover
+            for part in parts:
+                if name.fits(part.phrase):
+                    part.concepts = ("description", *part.concepts)
+                    part.names_list = True
             found += parts
     named = [heading for heading in found if heading.concepts or heading.phrase in own]
     distinct = {heading.phrase for heading in named}

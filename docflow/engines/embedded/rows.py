@@ -18,7 +18,16 @@ from docflow.engines.embedded.grid import (
     top_of,
 )
 from docflow.engines.embedded.headings import Heading, headings_of
-from docflow.engines.embedded.vocabulary import Leaf, concepts, is_total, opens_with, squash, total_words
+from docflow.engines.embedded.vocabulary import (
+    NO_NAME,
+    Leaf,
+    ListName,
+    concepts,
+    is_total,
+    opens_with,
+    squash,
+    total_words,
+)
 from docflow.fields.kinds import Kind
 from docflow.fields.text import plain
 from docflow.reading.layout import Cell, Line
@@ -27,7 +36,9 @@ from docflow.reading.tables import BodyLine, cut_lanes, group_rows, lane_at, spa
 _NAMING = {"description", "test", "code", "note"}
 
 
-def read_body(lines: Sequence[Line], start: int, headings: list[Heading], leaves: Sequence[Leaf]) -> Table:
+def read_body(
+    lines: Sequence[Line], start: int, headings: list[Heading], leaves: Sequence[Leaf], name: ListName = NO_NAME
+) -> Table:
     """The rows under a header, up to the totals, another header, a wide gap or text that fits no column."""
     table = Table(headings, [], lines[0].page, start, leaves=leaves)
     body: list[Line] = []
@@ -50,7 +61,7 @@ def read_body(lines: Sequence[Line], start: int, headings: list[Heading], leaves
         elif is_sum_line(line) and not _is_full_row(line, headings):
             if not body or not any(_is_full_row(later, headings) for later in lines[index + 1 : index + 4]):
                 break
-        elif body and headings_of([line], leaves):
+        elif body and headings_of([line], leaves, name):
             break
         elif _outside(line, left, right):
             if _row_like(line):

@@ -16,8 +16,10 @@ from docflow.engines.embedded.enumerations import read_values
 from docflow.engines.embedded.forms import read_pairs, wants_pairs
 from docflow.engines.embedded.headed import best_table
 from docflow.engines.embedded.items import read_items
-from docflow.engines.embedded.vocabulary import leaves_of
+from docflow.engines.embedded.vocabulary import leaves_of, list_name
 from docflow.fields.kinds import Kind
+
+_AMOUNTS = {"amount", "net_amount", "unit_price"}
 
 
 def read_list(schema: Mapping[str, Any], path: str, context: Context) -> list[Row]:
@@ -34,8 +36,9 @@ def read_list(schema: Mapping[str, Any], path: str, context: Context) -> list[Ro
         return []
     if wants_pairs(leaves):
         return read_pairs(leaves, context)
-    table = best_table(leaves, context)
-    if any(leaf.kind == Kind.MONEY for leaf in leaves):
+    table = best_table(leaves, context, list_name(schema, path))
+    priced = any(leaf.kind == Kind.MONEY or _AMOUNTS & set(leaf.concepts[:1]) for leaf in leaves)
+    if priced and not (table and table.named):
         lines = read_items(leaves, context, table)
         if lines is not None:
             return lines

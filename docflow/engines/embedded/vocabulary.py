@@ -161,6 +161,32 @@ def leaves_of(items: Mapping[str, Any]) -> list[Leaf]:
     return leaves
 
 
+@dataclass(frozen=True, slots=True)
+class ListName:
+    """What a list may be called in print: the head of the column that names its rows, or the line over its table."""
+
+    phrases: frozenset[str]
+    meanings: frozenset[str]
+
+    def fits(self, phrase: str) -> bool:
+        """Whether a squashed text names the list."""
+        return phrase in self.phrases or bool(self.meanings & set(concepts().of_word.get(phrase, ())))
+
+
+def list_name(schema: Mapping[str, Any], path: str) -> ListName:
+    """The names of the list at ``path``: from its schema, and from the vocabulary where that knows its name."""
+    name = re.sub(r"\[\d*\]", "", path).rsplit(".", 1)[-1]
+    labels = [*schema.get("x-labels", ()), schema.get("title", ""), spoken(name)]
+    phrases = {squash(label) for label in labels if label}
+    phrases |= {phrase.removesuffix("s") for phrase in phrases if len(phrase) > 4}
+    known = concepts()
+    meanings = {meaning for phrase in phrases for meaning in known.of_word.get(phrase, ())}
+    return ListName(frozenset(phrases), frozenset(meanings & {"credit", "debit"}))
+
+
+NO_NAME = ListName(frozenset(), frozenset())
+
+
 def spoken(name: str) -> str:
     """A field's name as words: ``unit_price`` and ``unitPrice`` become "unit price"."""
     return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ")

@@ -28,8 +28,47 @@ from tests.bench.scoring import ListScore, PairScore, Score, grounded, ratio
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_IN = ("receipt", "invoice", "form")
 
-FLOORS: dict[str, float] = {}
-"""The least that each figure may be on the project's own samples, by its path in the JSON."""
+FLOORS: dict[str, dict[str, float]] = {
+    "receipt": {
+        "company": 0.72,
+        "date": 0.93,
+        "address": 0.86,
+        "total": 0.93,
+        "currency": 0.92,
+        "tax": 0.9,
+        "subtotal": 0.9,
+        "receipt_number": 0.86,
+        "payment_method": 0.8,
+        "items": 0.95,
+        "grounded": 0.95,
+    },
+    "invoice": {
+        "issuer": 0.66,
+        "customer": 0.5,
+        "invoice_number": 0.91,
+        "date": 0.91,
+        "due_date": 0.9,
+        "currency": 0.91,
+        "amount_untaxed": 0.91,
+        "tax": 0.91,
+        "amount": 0.91,
+        "iban": 0.88,
+        "vat": 0.87,
+        "items": 0.95,
+        "grounded": 0.95,
+    },
+    "form": {"title": 0.75, "pairs": 0.88, "grounded": 0.95},
+    "payslip": {"all_fields": 0.88, "fields_and_cells": 0.75, "grounded": 0.95},
+    "lab_report": {"all_fields": 0.92, "fields_and_cells": 0.85, "grounded": 0.95},
+    "lease": {"all_fields": 0.8, "grounded": 0.85},
+    "auto": {"accuracy": 0.95},
+    "broken": {"accuracy": 1.0},
+}
+"""The least that each figure may be on the project's own samples: about one document below what was reached.
+
+A field's figure is its accuracy, a list's the accuracy of its cells, that of pairs their F1. A change that makes
+docflow better raises its floor in the same commit.
+"""
 
 
 @dataclass
@@ -99,7 +138,7 @@ def main() -> int:
     else:
         figures = measure(options.folder, options.kinds, misses=options.misses)
     _print_tables(figures)
-    below = [f"{path}: {got} is below {floor}" for path, floor, got in _below_floors(figures)] if options.check else []
+    below = [f"{name}: {got} is below {floor}" for name, floor, got in _below_floors(figures)] if options.check else []
     print(*below, sep="\n")
     print(json.dumps(figures, ensure_ascii=False))
     return 1 if below else 0
@@ -199,12 +238,15 @@ def _print_tables(figures: Mapping[str, Any]) -> None:
 
 
 def _below_floors(figures: Mapping[str, Any]) -> Iterable[tuple[str, float, float | None]]:
-    for path, floor in FLOORS.items():
-        value: Any = figures
-        for key in path.split("/"):
-            value = value.get(key) if isinstance(value, dict) else None
-        if value is None or value < floor:
-            yield path, floor, value
+    """Every figure that is below its floor, or that could not be taken."""
+    for program, floors in FLOORS.items():
+        tally = figures.get(program, {})
+        for name, floor in floors.items():
+            figure = tally.get("fields", {}).get(name, tally.get(name))
+            if isinstance(figure, dict):
+                figure = figure.get("accuracy", figure.get("cell_accuracy", figure.get("f1")))
+            if figure is None or figure < floor:
+                yield f"{program} {name}", floor, figure
 
 
 if __name__ == "__main__":

@@ -70,7 +70,7 @@ def test_rows_too_many_are_counted() -> None:
 
 def test_a_pair_is_right_when_label_and_value_are() -> None:
     score = PairScore()
-    true = [{"label": "Name", "value": "Ann"}, {"label": "Town", "value": None}]
+    true: list[dict[str, Any]] = [{"label": "Name", "value": "Ann"}, {"label": "Town", "value": None}]
     score.add(true, [{"label": "Name:", "value": "Ann"}, {"label": "Town", "value": "Name"}])
     assert score.as_dict() == {"true": 2, "got": 2, "precision": 0.5, "recall": 0.5, "f1": 0.5}
 
@@ -89,3 +89,32 @@ def test_evidence_on_another_page_covers_nothing() -> None:
 
 def test_any_place_where_a_value_is_printed_will_do() -> None:
     assert grounded("total", {"total": [[1, 0, 0, 10, 10]]}, {"total": [[2, 5, 5, 15, 15]]}, [(2, (5, 5, 15, 15))])
+
+
+def test_the_floors_name_every_field_of_the_built_in_programs() -> None:
+    from docflow.programs.invoice import invoice
+    from docflow.programs.receipt import receipt
+
+    from tests.bench.quality import FLOORS
+
+    for program in (receipt, invoice):
+        assert set(program.schema["properties"]) <= FLOORS[program.name].keys()
+
+
+def test_a_figure_that_is_low_or_missing_is_below_its_floor() -> None:
+    from tests.bench.quality import FLOORS, _below_floors
+
+    figures: dict[str, Any] = {
+        program: {
+            "fields": {name: {"accuracy": 1.0} for name in floors if name not in ("items", "pairs")},
+            "items": {"cell_accuracy": 1.0},
+            "pairs": {"f1": 1.0},
+            **dict.fromkeys(("grounded", "accuracy", "all_fields", "fields_and_cells"), 1.0),
+        }
+        for program, floors in FLOORS.items()
+    }
+    assert list(_below_floors(figures)) == []
+    figures["receipt"]["items"]["cell_accuracy"] = 0.1
+    figures["invoice"]["fields"]["date"]["accuracy"] = None
+    del figures["auto"]
+    assert [name for name, _, _ in _below_floors(figures)] == ["receipt items", "invoice date", "auto accuracy"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from docflow.documents.model import Box, Page, Word
 
@@ -183,9 +184,12 @@ def _segments(words: Iterable[Word], height: float) -> list[_Segment]:
 
 
 def _segment(words: list[Word]) -> _Segment:
-    return _Segment(
-        words, Box.around(word.level_box for word in words), statistics.median(word.level_box.height for word in words)
-    )
+    if len(words) == 1:
+        box = words[0].level_box
+        return _Segment(words, box, box.y1 - box.y0)
+    boxes = [word.level_box for word in words]
+    heights = sorted(box.y1 - box.y0 for box in boxes)
+    return _Segment(words, Box.around(boxes), heights[len(heights) // 2])
 
 
 _SLOPES = (0.0, 0.008, -0.008, 0.016, -0.016, 0.025, -0.025, 0.035, -0.035, 0.05, -0.05)
@@ -198,7 +202,7 @@ def _slope(segments: Sequence[_Segment], height: float) -> float:
     for slope in _SLOPES:
         levels = sorted((y - slope * x, x, box) for x, y, box in middles)
         score = -4.0 * abs(slope)
-        for (level, _, box), (next_level, _, next_box) in zip(levels, levels[1:], strict=False):
+        for (level, _, box), (next_level, _, next_box) in pairwise(levels):
             if box.x0 < next_box.x1 and next_box.x0 < box.x1:
                 continue  # one under the other, not side by side
             distance = (next_level - level) / height
@@ -223,7 +227,10 @@ def _rows(segments: list[_Segment], slope: float, height: float) -> list[list[_S
     for segment in segments:
         best: list[_Segment] | None = None
         best_distance = 0.0
-        for row in reversed(rows[-8:]):  # sorted by level: an older row cannot be at this height
+        reach = 0.5 * max(segment.height, 0.7 * height)
+        for row in reversed(rows[-8:]):
+            if segment.level - row[-1].level > reach:  # segments come by level: all of the row is further up
+                continue
             # A small mark (an asterisk, a hyphen) does not stand where its row stands.
             full = [other for other in row if other.height > 0.6 * height] or row
             near = min(full, key=lambda other: _gap(other.box, segment.box))
@@ -281,7 +288,7 @@ def _line(row: Sequence[_Segment], page: int, height: float, text_layer: bool) -
 
 
 def _cell(words: list[Word], page: int) -> Cell:
-    box = Box.around(word.level_box for word in words)
+    box = words[0].level_box if len(words) == 1 else Box.around([word.level_box for word in words])
     return Cell(tuple(words), box, " ".join(word.text for word in words), page)
 
 

@@ -11,7 +11,7 @@ import re
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from typing import Any
 
@@ -87,6 +87,7 @@ class Token:
 
 
 _TOKEN = re.compile(r"n[°º]|[#№]|[^\W_]+")
+_NUMBER_SIGNS = frozenset({"#", "№", "n°", "nº"})
 _PERCENT = re.compile(r"@?\s?\d+(?:[.,]\d+)?\s?%")
 _CAMEL = re.compile(r"(?<=[a-z]{3})(?=[A-Z][a-z]{2})|(?<=[A-Z][a-z]{2})(?=[A-Z][a-z]{2})")
 _LETTERS_DIGITS = re.compile(r"([^\W\d_]{3,})(\d{2,})$")
@@ -96,23 +97,23 @@ _ALIKE_LETTERS = str.maketrans("ij", "ll")
 
 def tokens(text: str) -> list[Token]:
     """The words and numbers of a text; percentages are left out, for they change inside a label ("GST 6% incl.")."""
-    cuts = {match.start() for match in _CAMEL.finditer(text)}
+    cuts = [match.start() for match in _CAMEL.finditer(text)]
     folded = fold(text)
     skip = [match.span() for match in _PERCENT.finditer(folded)] if "%" in folded else []
     found: list[Token] = []
     for match in _TOKEN.finditer(folded):
         start, end = match.span()
-        if any(a <= start < b for a, b in skip):
-            continue
         word = match[0]
-        if word in ("#", "№", "n°", "nº"):
+        if skip and any(a <= start < b for a, b in skip):
+            continue
+        if word in _NUMBER_SIGNS:
             found.append(Token("no", start, end))
             continue
-        for cut in sorted(cut for cut in cuts if start < cut < end):
-            found.append(Token(folded[start:cut], start, cut))
-            start = cut
-        word = folded[start:end]
-        glued = _LETTERS_DIGITS.match(word)
+        for cut in cuts:
+            if start < cut < end:
+                found.append(Token(folded[start:cut], start, cut))
+                start, word = cut, folded[cut:end]
+        glued = _LETTERS_DIGITS.match(word) if word[-1].isdigit() and not word[0].isdigit() else None
         if glued:
             found.append(Token(glued[1], start, start + len(glued[1])))
             found.append(Token(glued[2], start + len(glued[1]), end))
@@ -126,6 +127,7 @@ def spoken(name: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", " ", name).replace("_", " ").replace("-", " ").strip()
 
 
+@lru_cache(maxsize=4096)
 def words_of(phrase: str) -> tuple[str, ...]:
     """The tokens of a phrase."""
     return tuple(token.text for token in tokens(phrase))

@@ -6,12 +6,13 @@ What a country's addresses, companies and registration numbers look like comes f
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from docflow.engines.embedded.context import Context, PrintedLine
 from docflow.engines.embedded.labels import Label
-from docflow.engines.embedded.lexicon import lexicon, tokens
+from docflow.engines.embedded.lexicon import Token, lexicon, words_of
 from docflow.fields.kinds import Kind
 from docflow.fields.locale import Locale
 from docflow.fields.text import fold
@@ -101,7 +102,8 @@ class LineReader:
         words = self._words
         labels = [label for label in self._labels.get(line.number, []) if start <= label.span.start < end]
         first = next((label for label in labels if label.leads and label.span.start - start <= 3), None)
-        first_word = next((token.text for token in line.tokens if token.start >= start), "")
+        tokens = [token for token in line.tokens if start <= token.start < end]
+        first_word = tokens[0].text if tokens else ""
         letters = sum(char.isalpha() for char in text)
         digits = sum(char.isdigit() for char in text)
         contact = bool(_CONTACT.search(folded) or _PHONE.match(folded))
@@ -109,12 +111,12 @@ class LineReader:
         registration = (registered and digits >= 4) or (
             digits >= 4 and bool(_CODE.match(folded)) and not words.postcode_like(text)
         )
-        if registration and words.postcode_like(text) and words.place(folded):
+        if registration and words.postcode_like(text) and (words.region.find(tokens) or words.place_words.find(tokens)):
             registration = False  # "43200 Cheras": a postcode is no registration number
-        postcode = bool(words.postcode_at(text, folded)) and not contact and not registration
-        street = bool(words.street and words.street.search(folded))
-        place = bool(words.place_words and words.place_words.search(folded))
-        region = bool(words.region and words.region.search(folded))
+        postcode = not contact and not registration and words.postcode_at(text)
+        street = words.street.find(tokens)
+        place = words.place_words.find(tokens)
+        region = words.region.find(tokens)
         amount = bool(_MONEY.search(folded)) or bool(_TIME.search(folded))
         labelled = first is not None and _names_something_else(first) and not street
         dated = any(start <= date.start < end for date in self._context.dates.get(line.number, ()))
@@ -135,14 +137,14 @@ class LineReader:
         if numbered:
             address = 0.0
         suffix = bool(words.suffix and words.suffix.search(_BRACKETED_NUMBER.sub("", text).lower().strip(" .,")))
-        plain = tuple(token.text for token in tokens(text))
+        plain = tuple(token.text for token in tokens)
         title = (
             plain in lexicon().titles
             or (bool(plain) and plain[:3] in lexicon().titles)
             or plain[:2] in lexicon().titles
         )
         trade = any(word in lexicon().trades for word in plain)
-        only_region = region and address > 0 and not street and words.only_places(folded)
+        only_region = region and address > 0 and not street and self._only_places(tokens)
         noise = (
             letters < 3
             or (letters < 4 and letters + digits < 5)
@@ -152,6 +154,11 @@ class LineReader:
             line, start, end, text, address, postcode, only_region, registration, contact, suffix, trade, title,
             numbered, labelled or dated, noise,
         )  # fmt: skip
+
+    def _only_places(self, tokens: Sequence[Token]) -> bool:
+        """Whether nothing but regions, towns, countries and figures stands among the tokens."""
+        named = [token for token in tokens if not token.text.isdigit() and token.text not in ("d", "e")]
+        return self._words.region.covered(named) == len(named)
 
 
 def _names_something_else(label: Label) -> bool:
@@ -178,37 +185,70 @@ class _Words:
     """The words and shapes of a locale that lines of letterheads are told by."""
 
     def __init__(self, locale: Locale) -> None:
-        self.street = _streets(locale)
-        self.place_words = locale.pattern("place")
+        self.street = WordList(locale, ("street",), endings=bool(set(locale.languages) & _COMPOUNDING))
+        self.place_words = WordList(locale, ("place",))
+        self.region = WordList(locale, ("region", "city", "country"))
         self.suffix = _ending(locale)
         self.suffix_starts = frozenset(
             fold(word).replace(".", " ").split()[0] for word in locale.words.get("company", ()) if word[0].isalpha()
         )
-        self.region = _any_of(locale, "region", "city", "country")
         self.postcode = locale.shape("postcode")
-        self._fill = re.compile(r"[\W\d_]+|\bd\.?\s?e\b")
 
     def postcode_like(self, text: str) -> bool:
         """Whether a postcode may stand in the text, with a word beside it."""
         return bool(self.postcode and self.postcode.search(text)) and sum(char.isalpha() for char in text) >= 3
 
-    def postcode_at(self, text: str, folded: str) -> bool:
+    def postcode_at(self, text: str) -> bool:
         """Whether the text has a postcode; OCR glues it to the town, or reads its digits as letters."""
         if self.postcode is None:
             return False
         if self.postcode.search(text):
             return True
-        return bool(self.postcode.search(_unglued(text)))
+        mended = _unglued(text)
+        return mended != text and bool(self.postcode.search(mended))
 
-    def place(self, folded: str) -> bool:
-        return bool(self.region and self.region.search(folded)) or bool(
-            self.place_words and self.place_words.search(folded)
-        )
 
-    def only_places(self, folded: str) -> bool:
-        """Whether nothing but regions, towns and countries stands in the text."""
-        assert self.region is not None
-        return not self._fill.sub("", self.region.sub("", folded)).strip(" .,")
+_COMPOUNDING = frozenset({"de", "nl", "sv", "da", "nb"})
+"""Languages that write "Linden" and "Weg" as one word."""
+
+
+class WordList:
+    """Words and phrases of some roles of a locale, found among the tokens of a line."""
+
+    def __init__(self, locale: Locale, roles: tuple[str, ...], *, endings: bool = False) -> None:
+        phrases = {words_of(word) for role in roles for word in locale.words.get(role, ())} - {()}
+        self._by_first: dict[str, list[tuple[str, ...]]] = {}
+        for phrase in sorted(phrases, key=lambda phrase: (-len(phrase), phrase)):
+            self._by_first.setdefault(phrase[0], []).append(phrase)
+        single = {phrase[0] for phrase in phrases if len(phrase) == 1}
+        self._endings = tuple(word for word in sorted(single) if len(word) > 2) + ("str",) if endings else ()
+        # Scripts without spaces between words: any place of a longer run counts.
+        self._inside = tuple(word for word in sorted(single) if word[0] >= "\u1100")
+
+    def find(self, tokens: Sequence[Token]) -> bool:
+        """Whether any of the words stands among the tokens."""
+        return self.covered(tokens, first_only=True) > 0
+
+    def covered(self, tokens: Sequence[Token], *, first_only: bool = False) -> int:
+        """How many of the tokens belong to words of the list."""
+        count, at = 0, 0
+        while at < len(tokens):
+            taken = self._taken(tokens, at)
+            count += taken
+            if taken and first_only:
+                return count
+            at += taken or 1
+        return count
+
+    def _taken(self, tokens: Sequence[Token], at: int) -> int:
+        word = tokens[at].text
+        for phrase in self._by_first.get(word, ()):
+            length = len(phrase)
+            if length == 1 or phrase == tuple(token.text for token in tokens[at : at + length]):
+                return length
+        if self._endings and word.endswith(self._endings) and len(word) > 5:
+            return 1
+        return 1 if self._inside and any(one in word for one in self._inside) else 0
 
 
 _GLUED_DIGITS = re.compile(r"(?<!\w)([\dOolI]{4,6})(?=[A-Za-z]{3})")
@@ -223,21 +263,6 @@ def _unglued(text: str) -> str:
 
 _HOUSE = re.compile(r"^[^\W\d_][^\d,:]{2,}[^\W\d_.]\.?\s\d{1,4}\s?[a-z]?(?:\s?[-/]\s?\d{1,4}[a-z]?)?\W*$")
 """A street and its house number, alone on a line, as most of Europe writes it."""
-
-
-def _streets(locale: Locale) -> re.Pattern[str] | None:
-    """Words for streets; in languages that write compounds as one word also as their ending ("Lindenweg")."""
-    pattern = locale.pattern("street")
-    if pattern is None or not set(locale.languages) & {"de", "nl", "sv", "da", "nb"}:
-        return pattern
-    endings = {fold(word).rstrip(".") for word in locale.words["street"]}
-    compounds = "|".join(sorted((re.escape(word) for word in endings if len(word) > 2 and word.isalpha()), key=len))
-    return re.compile(rf"{pattern.pattern}|(?<![^\W_])[^\W\d_]{{3,}}(?:{compounds}|str\.)(?![^\W_])")
-
-
-def _any_of(locale: Locale, *roles: str) -> re.Pattern[str] | None:
-    patterns = [pattern.pattern for role in roles if (pattern := locale.pattern(role)) is not None]
-    return re.compile("|".join(patterns)) if patterns else None
 
 
 def _ending(locale: Locale) -> re.Pattern[str] | None:

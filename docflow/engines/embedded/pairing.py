@@ -103,13 +103,14 @@ def _soft_labels(
     if not wanted:
         return {}
     found: dict[int, list[Label]] = {}
+    meant = frozenset().union(*(meanings for _, meanings in wanted))
     for line in context.printed:
         for number in range(len(line.cells)):
             taken = _label_tokens(line, number)
             if not taken:
                 continue
             printed = _weights(token.text for token in taken)
-            if not printed:
+            if not printed or not any(_has(printed, meaning) for meaning in meant):
                 continue
             names = {}
             for question, meanings in wanted:
@@ -140,10 +141,12 @@ def _likeness(meanings: Mapping[str, float], printed: Mapping[str, float], descr
     return 0.0
 
 
+@lru_cache(maxsize=1024)
 def _described(question: Question) -> dict[str, float]:
     return _weights(words_of(question.description))
 
 
+@lru_cache(maxsize=1024)
 def _meanings(question: Question) -> dict[str, float]:
     name = question.names[-1] if question.names else ""
     return _weights(words_of(name))

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from docflow.engines.base import Piece
-from docflow.engines.embedded.context import Context, Span
+from docflow.engines.embedded.context import Context, PrintedLine, Span
 from docflow.engines.embedded.head import Head
 from docflow.engines.embedded.labels import Label
 from docflow.engines.embedded.lexicon import lexicon, words_of
@@ -20,18 +20,17 @@ from docflow.fields.identifiers import find_ibans, valid_vat
 from docflow.fields.words import find_emails, find_links
 
 
+_CURRENCY_HEAD = re.compile(r"[(\[]\s?[^\W\d_]{0,3}[$€£¥]?\s?[)\]]|[$€£¥₩]")
 _FULL_STOP = re.compile(r"[.;!?]\s+|[.;!?]$")
 
 
 def currencies(context: Context, total: Span | None) -> list[tuple[str, Span, float]]:
     """The currency marks of the pages with their codes, the one most printed first; of equal ones that at the total."""
-    marks: list[tuple[str, Span]] = []
-    for line in context.printed:
-        if not any(char.isdigit() or char in "($€£" for char in line.text) and len(line.text) > 40:
-            continue
-        marks += [
-            (found.value, Span(line, found.start, found.end)) for found in find_currency(line.text, context.locale)
-        ]
+    marked = [line for line in context.printed if any(one.currency for one in context.amounts.get(line.number, ()))]
+    heads = [line for line in context.printed if _CURRENCY_HEAD.search(line.text)]
+    marks = _marks(context, [*marked, *(line for line in heads if line not in marked)])
+    if not marks:
+        marks = _marks(context, context.printed)
     counts = Counter(value for value, _ in marks)
     found = []
     for value, span in marks:
@@ -42,6 +41,18 @@ def currencies(context: Context, total: Span | None) -> list[tuple[str, Span, fl
             score += 0.1
         found.append((value, span, score))
     return sorted(found, key=lambda one: -one[2])
+
+
+def _marks(context: Context, lines: Iterable[PrintedLine]) -> list[tuple[str, Span]]:
+    """Currency signs, codes and names of these lines with their codes; a single letter is none."""
+    return [
+        (found.value, Span(line, found.start, found.end))
+        for line in lines
+        for found in find_currency(line.text, context.locale)
+        if not line.text[found.start : found.end].isascii()
+        or found.end - found.start > 1
+        or not line.text[found.start].isalpha()
+    ]
 
 
 def booleans(

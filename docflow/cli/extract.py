@@ -92,9 +92,10 @@ def extract(
         docflow extract contracts --schema lease.schema.json --json
     """
     from docflow.api import run
+    from docflow.cli.failures import INTERRUPTED
     from docflow.cli.progress import reporter
     from docflow.cli.records import RecordWriter
-    from docflow.cli.summary import print_summary
+    from docflow.cli.summary import print_interrupted, print_summary
     from docflow.runs import RunOptions
     from docflow.settings import load_settings
 
@@ -112,8 +113,12 @@ def extract(
         settings=load_settings(flags),
     )
     records = RecordWriter(sys.stdout) if as_json else None
-    with reporter(quiet=quiet, records_on_terminal=as_json and sys.stdout.isatty()) as report:
-        done = run(run_options, report, records.write if records else None)
+    try:
+        with reporter(quiet=quiet, records_on_terminal=as_json and sys.stdout.isatty()) as report:
+            done = run(run_options, report, records.write if records else None)
+    except KeyboardInterrupt:  # before the run could take the signal, at its very end, or for the second time
+        print_interrupted(out)
+        raise typer.Exit(INTERRUPTED) from None
     if not quiet:
         print_summary(done)
     raise typer.Exit(done.exit_code)

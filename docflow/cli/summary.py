@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docflow.cli.progress import duration, rate
@@ -25,6 +26,12 @@ def print_summary(run: Run) -> None:
     _print_counts(console, run)
     _print_failures(console, run)
     _print_next(console, run)
+
+
+def print_interrupted(out: Path) -> None:
+    """Print, on stderr, what an interruption means for the documents that were done."""
+    kept = shlex.quote(printable(out))
+    error_console().print(f"Interrupted. What is done is kept in {kept}; the same command goes on from there.")
 
 
 def _print_counts(console: Console, run: Run) -> None:
@@ -70,7 +77,7 @@ def _print_next(console: Console, run: Run) -> None:
     out = shlex.quote(printable(run.out))
     console.print()
     if run.stopped:
-        console.print(f"Interrupted. What is done is kept in {out}; the same command goes on from there.")
+        print_interrupted(run.out)
     lines = []
     if run.valid or run.invalid or run.skipped:
         lines += [f"data  {out}/records", f"next  docflow show {out}"]

@@ -153,7 +153,7 @@ def test_an_interruption_keeps_what_is_done_and_the_next_run_goes_on(docs: Path,
     assert json.loads(stored.stdout) == {"n": done}
 
     rest = docflow(*arguments)
-    assert rest.returncode == 0
+    assert rest.returncode == 0, rest.stderr
     assert len(rest.stdout.splitlines()) == 10 - done
 
 
@@ -183,6 +183,7 @@ BAD_CALLS: dict[str, tuple[tuple[str, ...], int, str, str]] = {
     "missing schema": (("docs", "--schema", "none.json"), 2, "none.json cannot be read", ""),
     "program and schema": (("docs", "-p", "receipt", "--schema", "empty.json"), 2, "one of the two", ""),
     "odd name": (("docs", "-p", "receipt", "--name", "../up"), 2, "cannot name a program", "letters"),
+    "unknown locale": (("docs", "--locale", "xx_YY"), 2, "no locale 'xx_YY'", "de_CH"),
     "unknown engine": (("docs", "-e", "embeded"), 2, "no engine 'embeded'", "embedded"),
     "bad option": (("docs", "--concurrency", "0"), 2, "--concurrency", ""),
     "no source": ((), 2, "SOURCE", ""),

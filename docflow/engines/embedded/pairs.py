@@ -18,6 +18,7 @@ from docflow.documents.model import Word
 from docflow.engines.embedded.boxes import choices_in
 from docflow.engines.embedded.context import Context
 from docflow.reading.layout import Cell, Layout
+from docflow.reading.sizes import is_tight, size_of
 
 LONGEST_LABEL = 48
 """Characters; what is longer is a sentence."""
@@ -79,6 +80,12 @@ class _PageReader:
         self.cells = [cell for cell in layout.cells if not _is_filling(cell.text)]
         self.small: list[float] = []
         """Heights of labels that stand over larger values."""
+
+        self.tight = is_tight(layout)
+
+    def size(self, cell: Cell) -> float:
+        """The size of type of a cell."""
+        return size_of(cell.words, tight=self.tight)
 
     def free(self, cell: Cell | None) -> bool:
         return cell is not None and id(cell) not in self.taken
@@ -172,7 +179,8 @@ class _PageReader:
     def _with_lines_below(self, value: list[Word]) -> list[Word]:
         """A value goes on in the lines right under it that begin where it begins."""
         words = list(value)
-        start, height = _left(value[0]), value[0].level_box.height
+        start, height = _left(value[0]), statistics.median(word.level_box.height for word in value)
+        size = size_of(value, tight=self.tight)
         for _ in range(4):
             bottom = max(word.level_box.y1 for word in words[-3:])
             following = next(
@@ -184,7 +192,7 @@ class _PageReader:
                     and -0.4 * height < cell.words[0].level_box.y0 - bottom < 0.55 * height
                     and not _parts(cell.words)
                     and (cell.left is None or not self.free(cell.left))
-                    and 0.75 < cell.words[0].level_box.height / height < 1.35
+                    and 0.8 < self.size(cell) / size < 1.25
                 ),
                 None,
             )
@@ -238,11 +246,11 @@ class _PageReader:
         steps = [b - a for a, b in itertools.pairwise(rows)]
         step = statistics.median(steps) if steps else 2 * self.layout.height
         first, last = rows[0] - 1.3 * step, rows[-1] + 1.3 * step
-        height = statistics.median(label.words[0].level_box.height for label, _ in group)
+        size = statistics.median(self.size(label) for label, _ in group)
         for cell in self.cells:
             y = cell.words[0].level_box.center[1]
             alone = cell.right is None or not self.free(cell.right) or _is_filling(cell.right.text)
-            same_size = 0.75 < cell.words[0].level_box.height / height < 1.3
+            same_size = 0.75 < self.size(cell) / size < 1.3
             inside = first < y < last and abs(_left(cell.words[0]) - left) < 0.8 * self.layout.height
             if self.free(cell) and inside and alone and same_size and _label_like(cell.text):
                 self.take([cell])
@@ -252,29 +260,49 @@ class _PageReader:
 
     def above(self) -> None:
         """Small labels with a larger value right under them, in boxes."""
-        couples: list[tuple[Cell, Cell]] = []
+        candidates = self._stacked()
+        grown = [(label, value) for label, value in candidates if self.size(value) > 1.12 * self.size(label)]
+        values = {id(value) for _, value in grown}
+        couples = [couple for couple in grown if id(couple[0]) not in values]
+        if len(couples) < 3 or not self._fills_page(couples):
+            return
+        size = statistics.median(self.size(label) for label, _ in couples)
+        growth = statistics.median(self.size(value) / self.size(label) for label, value in couples)
+        taken = {id(cell) for couple in couples for cell in couple}
+        for label, value in candidates:  # heights read by OCR vary: where most are couples, the rest need less
+            if id(label) not in taken and id(value) not in taken and self.size(label) < size * growth**0.6:
+                couples.append((label, value))
+                taken |= {id(label), id(value)}
+        for label, value in couples:
+            alike = 0.75 < self.size(label) / size < 1.3 and 0.7 < self.size(value) / (size * growth) < 1.25
+            if alike:
+                self.take([label, value])
+                self.small.append(self.size(label))
+                self.add(label.words, list(value.words), 0.75)
+
+    def _stacked(self) -> list[tuple[Cell, Cell]]:
+        """Cells that can be labels, each with the cell right under it that begins where it begins."""
+        found = []
         for cell in self.cells:
             if not self.free(cell) or not _label_like(cell.text):
                 continue
-            below = self.layout.below(cell, reach=1.6)
+            below = self.layout.below(cell, reach=2.4)
             if below is None or not self.free(below) or _is_filling(below.text):
                 continue
-            aligned = -0.5 * cell.height < _left(below.words[0]) - _left(cell.words[0]) < 1.6 * cell.height
-            if aligned and _height(below) > 1.12 * _height(cell):
-                couples.append((cell, below))
-        values = {id(value) for _, value in couples}
-        couples = [couple for couple in couples if id(couple[0]) not in values]
-        if len(couples) < 3:
-            return
-        size = statistics.median(_height(label) for label, _ in couples)
-        growth = statistics.median(_height(value) / _height(label) for label, value in couples)
-        for label, value in couples:
-            grown = _height(value) / _height(label) / growth
-            if not 0.75 < _height(label) / size < 1.3 or not 0.75 < grown < 1.25:
-                continue
-            self.take([label, value])
-            self.small.append(_height(label))
-            self.add(label.words, list(value.words), 0.75)
+            if -0.5 * cell.height < _left(below.words[0]) - _left(cell.words[0]) < 1.6 * cell.height:
+                found.append((cell, below))
+        return found
+
+    def _fills_page(self, couples: Sequence[tuple[Cell, Cell]]) -> bool:
+        """Whether lines are all labels or all values: sizes that differ by chance, in a list, do not sort so."""
+        labels = {id(label) for label, _ in couples}
+        lines = {id(label.line): label.line for label, _ in couples}
+        beside = [cell for line in lines.values() for cell in line.cells if not _is_filling(cell.text)]
+        top = min(label.box.y0 for label, _ in couples)
+        bottom = max(value.box.y1 for _, value in couples)
+        among = [cell for cell in self.cells if cell.box.y0 >= top and cell.box.y1 <= bottom]
+        sorted_lines = sum(id(cell) in labels for cell in beside) > 0.6 * len(beside)
+        return sorted_lines and 2 * len(couples) > 0.5 * len(among)
 
     def blanks(self) -> None:
         """Small labels without a value, in line with others that have one."""
@@ -286,7 +314,7 @@ class _PageReader:
         tops = [words[0].level_box.center[1] for words in labels]
         step = _step(tops)
         for cell in self.cells:
-            if not self.free(cell) or not _label_like(cell.text) or not 0.75 < _height(cell) / size < 1.25:
+            if not self.free(cell) or not _label_like(cell.text) or not 0.75 < self.size(cell) / size < 1.25:
                 continue
             y = cell.words[0].level_box.center[1]
             beside = any(abs(y - top) < 0.7 * size for top in tops)
@@ -300,10 +328,6 @@ def _step(tops: Sequence[float]) -> float:
     rows = sorted({round(top, 1) for top in tops})
     gaps = [b - a for a, b in itertools.pairwise(rows) if b - a > 1]
     return statistics.median(gaps) if gaps else 0.0
-
-
-def _height(cell: Cell) -> float:
-    return statistics.median(word.level_box.height for word in cell.words)
 
 
 def _left(word: Word) -> float:

@@ -264,7 +264,7 @@ class _PageReader:
         grown = [(label, value) for label, value in candidates if self.size(value) > 1.12 * self.size(label)]
         values = {id(value) for _, value in grown}
         couples = [couple for couple in grown if id(couple[0]) not in values]
-        if len(couples) < 3 or not self._fills_page(couples):
+        if len(couples) < max(3, 0.4 * len(candidates)) or not self._fills_page(couples):
             return
         size = statistics.median(self.size(label) for label, _ in couples)
         growth = statistics.median(self.size(value) / self.size(label) for label, value in couples)

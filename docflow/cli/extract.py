@@ -93,6 +93,7 @@ def extract(
     """
     from docflow.api import run
     from docflow.cli.failures import INTERRUPTED
+    from docflow.cli.logs import logging_to_file
     from docflow.cli.progress import reporter
     from docflow.cli.records import RecordWriter
     from docflow.cli.summary import print_interrupted, print_summary
@@ -102,6 +103,7 @@ def extract(
     flags = options.given(
         engine=engine, concurrency=concurrency, runner=runner, grounding=grounding, locale=locale, ocr_model=ocr_model
     )
+    settings = load_settings(flags)
     run_options = RunOptions(
         sources=tuple(sources),
         program="auto" if program is None and schema is None else program,
@@ -110,15 +112,16 @@ def extract(
         out=out,
         limit=limit,
         retry_failed=retry_failed,
-        settings=load_settings(flags),
+        settings=settings,
     )
     records = RecordWriter(sys.stdout) if as_json else None
-    try:
-        with reporter(quiet=quiet, records_on_terminal=as_json and sys.stdout.isatty()) as report:
-            done = run(run_options, report, records.write if records else None)
-    except KeyboardInterrupt:  # before the run could take the signal, at its very end, or for the second time
-        print_interrupted(out)
-        raise typer.Exit(INTERRUPTED) from None
+    with logging_to_file(settings.cache_dir) as log:
+        try:
+            with reporter(quiet=quiet, records_on_terminal=as_json and sys.stdout.isatty()) as report:
+                done = run(run_options, report, records.write if records else None)
+        except KeyboardInterrupt:  # before the run could take the signal, at its very end, or for the second time
+            print_interrupted(out)
+            raise typer.Exit(INTERRUPTED) from None
     if not quiet:
-        print_summary(done)
+        print_summary(done, log.path if log.holds_errors else None)
     raise typer.Exit(done.exit_code)

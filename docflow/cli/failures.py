@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-import tempfile
-import time
 import traceback
-from collections.abc import Iterator
 from pathlib import Path
 
+from docflow.cli.logs import debugging, new_log_path
 from docflow.cli.terminal import complain
 from docflow.errors import DocflowError, EngineUnavailable, Interrupted, NoEngine, StorageError, UsageError
 
@@ -32,7 +29,7 @@ def exit_code_of(error: DocflowError) -> int:
 
 def report(error: DocflowError) -> int:
     """Print an error and its hint on stderr; the exit code."""
-    if _debugging():
+    if debugging():
         traceback.print_exception(error)
     complain("error", error.message)
     if error.hint:
@@ -42,7 +39,7 @@ def report(error: DocflowError) -> int:
 
 def report_fault(error: Exception) -> int:
     """Print that docflow itself failed, and keep the traceback in a file to send along with a report; the exit code."""
-    if _debugging():
+    if debugging():
         traceback.print_exception(error)
     complain("error", f"docflow met something it did not expect: {type(error).__name__}: {error}")
     log = _write_log(error)
@@ -53,31 +50,23 @@ def report_fault(error: Exception) -> int:
     return 1
 
 
-def _debugging() -> bool:
-    return os.environ.get("DOCFLOW_DEBUG", "") not in ("", "0")
-
-
 def _write_log(error: Exception) -> Path | None:
+    """The file; None when the cache cannot be written, or the installation is broken."""
     head = f"{shlex.join(sys.argv)}\nPython {sys.version}\n\n"
     text = head + "".join(traceback.format_exception(error))
-    name = f"error-{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
-    for folder in _log_folders():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            path = folder / name
-            path.write_text(text, encoding="utf-8", errors="backslashreplace")
-        except OSError:  # a cache that cannot be written: the next folder
-            continue
-        return path
-    return None
-
-
-def _log_folders() -> Iterator[Path]:
-    """docflow's cache; the system's folder for temporary files when the settings or the installation are broken too."""
     try:
-        from docflow.settings import load_settings
+        path = new_log_path(_cache_dir())
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", errors="backslashreplace")
+    except (OSError, ImportError):
+        return None
+    return path
 
-        yield load_settings().cache_dir / "logs"
-    except (DocflowError, ImportError):
-        pass
-    yield Path(tempfile.gettempdir())
+
+def _cache_dir() -> Path:
+    from docflow.settings import default_cache_dir, load_settings
+
+    try:
+        return load_settings().cache_dir
+    except DocflowError:  # settings that are wrong too: that is not what went wrong here
+        return default_cache_dir()

@@ -18,14 +18,16 @@ FAILURES_SHOWN = 5
 _STYLES = {"valid": "green", "invalid": "yellow", "failed": "red"}
 
 
-def print_summary(run: Run) -> None:
-    """Print how a run ended, on stderr."""
+def print_summary(run: Run, log: Path | None = None) -> None:
+    """Print how a run ended, on stderr; ``log`` is a file that tells more of what went wrong inside docflow."""
     console = error_console()
     for note in run.notes:
         complain("note", note)
     _print_counts(console, run)
     _print_failures(console, run)
     _print_next(console, run)
+    if log is not None:
+        complain("note", f"What went wrong inside docflow is told in {log}; please send it along with a report.")
 
 
 def print_interrupted(out: Path) -> None:

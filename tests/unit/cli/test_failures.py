@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import logging
+import threading
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from docflow import errors
 from docflow.cli import main
 from docflow.cli.failures import exit_code_of, report_fault
+from docflow.cli.logs import logging_to_file
 from docflow.errors import DocflowError
 
 
@@ -59,12 +62,29 @@ def test_a_fault_is_told_even_when_settings_and_cache_are_of_no_use(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "file").touch()
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "file" / "none"))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     monkeypatch.setenv("DOCFLOW_NO_SUCH_SETTING", "1")
     assert report_fault(_raised()) == 1
     shown = capsys.readouterr().err
     assert "division by zero" in shown
     assert "DOCFLOW_DEBUG=1" in shown
+
+
+def test_logs_warnings_and_dying_threads_go_to_a_file_and_not_to_the_terminal(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with logging_to_file(tmp_path) as log:
+        assert not (tmp_path / "logs").exists()
+        logging.getLogger("docflow").warning("slow \udce9")
+        assert not log.holds_errors
+        thread = threading.Thread(target=lambda: 1 / 0)
+        thread.start()
+        thread.join()
+        assert log.holds_errors
+    text = log.path.read_text()
+    assert "slow \\udce9" in text
+    assert "ZeroDivisionError" in text
+    assert capsys.readouterr().err == ""
 
 
 def test_debugging_shows_the_traceback(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,8 +36,8 @@ if TYPE_CHECKING:
 def run(options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None) -> Run:
     """Run over the sources with the runner that the options ask for: what the command line does.
 
-    The auto runner takes Prefect where a server is configured, and from 21 documents on. Raises what
-    ``docflow.runs.execute`` raises.
+    The auto runner takes Prefect where a server is configured, and from 21 documents on unless those are through before
+    Prefect would be up. Raises what ``docflow.runs.execute`` raises.
     """
     return _run(options, progress, on_result, prefect_from=PREFECT_FROM)
 
@@ -51,12 +51,17 @@ def _run(
         if _runs_in_prefect(execution, prefect_from):
             from docflow.flows.running import run_as_flow
 
-            return run_as_flow(execution)
+            asked_for = _runner(options) == "prefect" or bool(os.environ.get("PREFECT_API_URL"))
+            return run_as_flow(execution, only_if_long=not asked_for)
         return execution.run_direct()
 
 
+def _runner(options: RunOptions) -> str:
+    return options.runner or options.settings.runner
+
+
 def _runs_in_prefect(execution: Execution, prefect_from: int | None) -> bool:
-    runner = execution.options.runner or execution.options.settings.runner
+    runner = _runner(execution.options)
     if execution.options.out is None:  # the rows go straight to the caller: nothing to schedule or to try again
         return False
     if runner != "auto":

@@ -156,16 +156,21 @@ class EmbeddedServer:
         """Where the server's API is."""
         return f"http://127.0.0.1:{self._port}/api"
 
-    def wait(self, meanwhile: Callable[[], None]) -> None:
-        """Wait until the server answers, and call ``meanwhile`` often. Raises ServerUnavailable."""
+    def wait(self, meanwhile: Callable[[], bool] = lambda: True) -> bool:
+        """Wait until the server answers, and call ``meanwhile`` often: when that is False, waiting has no more point.
+
+        Whether the server answers. Raises ServerUnavailable.
+        """
         deadline = time.monotonic() + START_SECONDS
         while not self._answers():
             if self._process.poll() is not None:
                 raise ServerUnavailable(f"it ended with code {self._process.returncode}; see {self._home.folder / LOG}")
             if time.monotonic() > deadline:
                 raise ServerUnavailable(f"it did not come up within {START_SECONDS:g} s; see {self._home.folder / LOG}")
-            meanwhile()
+            if not meanwhile():
+                return False
             time.sleep(0.2)
+        return True
 
     def _answers(self) -> bool:
         # A proxy that the environment names has no business with this machine's own port.

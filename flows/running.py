@@ -23,15 +23,22 @@ from docflow.runs.execution import Execution
 
 log = logging.getLogger("docflow.flows")
 
+SHORT_SECONDS = 3.0
+"""A run that is through by then is not worth the start of a server."""
 LEAVE_SECONDS = 15.0
 """After an interruption, how long the flow may take to say so to its server."""
 
 
-def run_as_flow(execution: Execution) -> Run:
-    """The rest of a run as a Prefect flow. Raises what the run raises, nothing of Prefect's."""
+def run_as_flow(execution: Execution, *, only_if_long: bool = False) -> Run:
+    """The rest of a run as a Prefect flow. Raises what the run raises, nothing of Prefect's.
+
+    With ``only_if_long``, a run that is through before docflow's own server would be up does not wait for it.
+    """
+    if only_if_long and execution.is_through(within_seconds=SHORT_SECONDS):
+        return execution.run_direct()
     try:
-        with _prefect(execution):
-            return _in_thread(execution)
+        with _prefect(execution, only_if_long) as wanted:
+            return _in_thread(execution) if wanted else execution.run_direct()
     except ServerUnavailable as error:
         execution.run.notes.append(f"running without Prefect: {error}")
         return execution.run_direct()
@@ -45,10 +52,13 @@ def is_inside_a_flow() -> bool:
 
 
 @contextlib.contextmanager
-def _prefect(execution: Execution) -> Iterator[None]:
-    """Prefect as the user has it, where he does have it; else docflow's own server. Raises ServerUnavailable."""
+def _prefect(execution: Execution, only_if_long: bool) -> Iterator[bool]:
+    """Prefect as the user has it, where he does have it; else docflow's own server. Raises ServerUnavailable.
+
+    Gives whether there is still something to do for it.
+    """
     if "prefect" in sys.modules:  # a program that uses Prefect itself: its settings stand
-        yield
+        yield True
         return
     settings = execution.options.settings
     home = Home(settings.cache_dir)
@@ -57,13 +67,17 @@ def _prefect(execution: Execution) -> Iterator[None]:
             quiet = {key: value for key, value in home.environment.items() if "LOGGING_SETTINGS" in key}
             with _environment(quiet):
                 import prefect.main
-            yield
+            yield True
             return
         with EmbeddedServer(home) as server:
             with _environment(server.environment):
                 import prefect.main  # noqa: F401 (Prefect reads its environment when it is imported)
-            server.wait(meanwhile=execution.write_whole_chunks)
-            yield
+
+            def is_wanted() -> bool:
+                execution.write_whole_chunks()
+                return not (execution.stopping or (only_if_long and execution.is_through()))
+
+            yield server.wait(meanwhile=is_wanted)
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from docflow.runs.plan import Work
 
 MOST_SECONDS = 25.0
 """A chunk takes no more documents after this: what a kill can cost is this, and the documents then in work."""
-MOST_DOCUMENTS = 200
+MOST_DOCUMENTS = 100
 """So that the rows of a chunk stay small in memory, however fast documents go."""
 
 

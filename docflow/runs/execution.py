@@ -76,6 +76,7 @@ class Execution:
         self._chunks: queue.Queue[Chunk | None] = queue.Queue()
         self._opened: list[Chunk] = []
         self._stopping = threading.Event()
+        self._all_fed = threading.Event()
         self._found_changed = threading.Condition()
         self._found = 0
         self._all_found = False
@@ -150,6 +151,17 @@ class Execution:
         with self._found_changed:
             self._found_changed.wait_for(lambda: self._found > count or self._all_found)
             return self._found > count
+
+    def is_through(self, within_seconds: float = 0.0) -> bool:
+        """Whether every document is finished, or the run is stopping; waits for that, but no longer than it is told."""
+        deadline = time.monotonic() + within_seconds
+        while not self.stopping:
+            if self._all_fed.is_set() and all(chunk.summary or chunk.whole for chunk in self._opened):
+                return True
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.05)
+        return True
 
     def chunks(self) -> Iterator[Chunk]:
         """The chunks, each as soon as it opens. Asked for again, those that were given and not written come first."""
@@ -339,6 +351,7 @@ class Execution:
         finally:
             if chunk is not None:
                 chunk.seal()
+            self._all_fed.set()
             self._chunks.put(None)
 
     def _submit(self, work: Work, chunk: Chunk) -> None:

@@ -65,7 +65,7 @@ class Store:
         self._sources: set[tuple[str, str]] = set()
         self._failed: dict[Path, set[FailedKey]] = {}
         # Arrow imports pandas at its first conversion, where that is installed: beside the work, not after it.
-        threading.Thread(target=pa.array, args=([0],), daemon=True).start()
+        threading.Thread(target=pa.array, args=([0],)).start()
         parts.prepare(out)
         for name, schema in self._schemas.items():
             stored = stored_record_type(out, name)

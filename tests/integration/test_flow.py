@@ -35,7 +35,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 def server(home: Home) -> Iterator[EmbeddedServer]:
     """A Prefect server, as a user has one."""
     with EmbeddedServer(home) as server:
-        server.wait(meanwhile=lambda: None)
+        server.wait()
         yield server
 
 
@@ -103,7 +103,8 @@ def test_two_runs_at_once_each_on_a_server_of_docflows_own(
     scans: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     outs = [tmp_path / "one", tmp_path / "two"]
-    runs = [docflow("extract", scans, "--program", "receipt", "--out", out, env=environment) for out in outs]
+    command = ("extract", scans, "--program", "receipt", "--runner", "prefect", "--out")
+    runs = [docflow(*command, out, env=environment) for out in outs]
     for run, out in zip(runs, outs, strict=True):
         _, said = run.communicate(timeout=300)
         assert run.returncode == 0, said
@@ -216,12 +217,24 @@ def test_extract_works_in_a_flow_and_in_a_task_of_the_users(
     assert all(flow["parent_task_run_id"] for flow in ours)
 
 
+def test_a_run_that_is_through_at_once_waits_for_no_server(
+    scans: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    run = docflow("extract", scans, "--program", "receipt", "--out", tmp_path / "out", env=environment)
+    _, said = run.communicate(timeout=120)
+    assert run.returncode == 0, said
+    [run_file] = (tmp_path / "out" / "runs").iterdir()
+    assert json.loads(run_file.read_text())["runner"] == "direct"
+    assert len(Dataset(tmp_path / "out")) == 25
+
+
 def test_without_a_place_for_its_server_the_run_goes_on_without_prefect(
     scans: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "prefect").write_text("in the way")
-    run = docflow("extract", scans, "--program", "receipt", "--out", tmp_path / "out", env=environment)
+    command = ("extract", scans, "--program", "receipt", "--runner", "prefect", "--out", tmp_path / "out")
+    run = docflow(*command, env=environment)
     _, said = run.communicate(timeout=120)
     assert run.returncode == 0, said
     assert "running without Prefect" in said

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import errno
 import os
 import resource
 import subprocess
@@ -262,6 +263,24 @@ def test_a_part_that_cannot_be_written_leaves_the_dataset_as_it_was(
     with pytest.raises(StorageError) as caught:
         add(store, *(Results.valid(f"{n}.png", answer=os.urandom(200).hex()) for n in range(50)))
     assert caught.value.hint
+    assert [row["source"] for row in rows_of(tmp_path)] == ["a.png"]
+    assert not list((tmp_path / "records").rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_a_disk_that_fails_while_a_part_is_synced_leaves_the_dataset_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    store = open_store(tmp_path)
+    add(store, Results.valid("a.png"))
+
+    def fail(descriptor: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(StorageError) as caught:
+        add(store, Results.valid("b.png"))
+    assert caught.value.retryable == (number == errno.EIO)
     assert [row["source"] for row in rows_of(tmp_path)] == ["a.png"]
     assert not list((tmp_path / "records").rglob("*.tmp"))
 

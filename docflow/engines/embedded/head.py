@@ -140,7 +140,7 @@ class Head:
         if follower is not None and (follower.registration or follower.address >= 0.7):
             score += 0.6
         if cell.text.startswith(("(", "[")):
-            score -= 0.6
+            score -= 1.0
         if self._is_repeated(cell):
             score += 0.5
         if sum(char.isalpha() for char in cell.text) < 5:

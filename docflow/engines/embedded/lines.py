@@ -202,10 +202,17 @@ class _Words:
         """Whether the text has a postcode; OCR glues it to the town, or reads its digits as letters."""
         if self.postcode is None:
             return False
-        if self.postcode.search(text):
+        if self._postcode_in(text):
             return True
         mended = _unglued(text)
-        return mended != text and bool(self.postcode.search(mended))
+        return mended != text and self._postcode_in(mended)
+
+    def _postcode_in(self, text: str) -> bool:
+        assert self.postcode is not None
+        return any(
+            not _BEFORE_UNIT.search(text, 0, match.start()) and not _PART_OF_UNIT.match(text, match.end())
+            for match in self.postcode.finditer(text)
+        )
 
 
 _COMPOUNDING = frozenset({"de", "nl", "sv", "da", "nb"})
@@ -251,6 +258,10 @@ class WordList:
         return 1 if self._inside and any(one in word for one in self._inside) else 0
 
 
+_BEFORE_UNIT = re.compile(
+    r"(?:\b(?:no|nr|lot|unit|blk|block|plot|box|suite|floor|flat|shop|km)\b|[#&/-])\W{0,3}$", re.IGNORECASE
+)
+_PART_OF_UNIT = re.compile(r"-\s?[A-Za-z]?\b|/\d|\s?&")
 _GLUED_DIGITS = re.compile(r"(?<!\w)([\dOolI]{4,6})(?=[A-Za-z]{3})")
 _MIXED_DIGITS = re.compile(r"(?<!\w)(?=[\dOolI]*\d)[\dOolI]{4,6}(?!\w)")
 _AS_DIGITS = str.maketrans("OolI", "0011")

@@ -71,8 +71,11 @@ class ItemLine:
         return len(letters) >= 3 and not coded
 
 
-def parse_line(line: Line) -> ItemLine:
-    """Find the amount at the end of a line, and quantity and unit price before it."""
+def parse_line(line: Line, *, whole: bool = False) -> ItemLine:
+    """Find the amount at the end of a line, and quantity and unit price before it.
+
+    ``whole``: the page's amounts have no decimals, so that a plain number may be one.
+    """
     text = _MIDDLE_X.sub("×", plain(spaced(line.words)))
     item = ItemLine(line, text)
     found = list(figures(text))
@@ -81,7 +84,8 @@ def parse_line(line: Line) -> ItemLine:
         return item
     for figure in reversed(found):
         behind = text[figure.end :]
-        if figure.is_amount and _TAIL.match(behind) and not (figure.letters and _MEASURE.match(behind)):
+        amount = figure.is_amount or (whole and figure.is_count and abs(figure.value) >= 10 and len(line.cells) > 1)
+        if amount and _TAIL.match(behind) and not (figure.letters and _MEASURE.match(behind)):
             item.amount = figure
             item.tail = (figure.end, len(text))
             item.spans += [(figure.start, figure.end), (figure.end, len(text))]

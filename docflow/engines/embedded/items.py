@@ -176,10 +176,17 @@ def _worth(reading: LeafReading) -> Decimal | None:
 
 def _read_page(lines: Sequence[Line], table: Table | None, leaves: Sequence[Leaf], roles: dict[str, Leaf]) -> list[Row]:
     start = table.top + 1 if table else 0
-    zone = _zone([parse_line(line) for line in lines[start:]], headed=table is not None)
+    whole = _whole_amounts(lines)
+    zone = _zone([parse_line(line, whole=whole) for line in lines[start:]], headed=table is not None)
     rows = [_row(item, leaves, roles) for item in _items(zone)]
     named = roles.get("description")
     return [row for row in rows if named is None or _is_named(row[named.name], headed=table is not None)]
+
+
+def _whole_amounts(lines: Sequence[Line]) -> bool:
+    """Whether a page writes amounts without decimals, as where a currency has no small coins."""
+    found = [figure for line in lines for figure in figures(plain(line.text)) if not figure.percent]
+    return not any(figure.decimals == 2 for figure in found)
 
 
 def _is_named(description: LeafReading, *, headed: bool) -> bool:
@@ -270,7 +277,7 @@ def _first_text(kept: Sequence[ItemLine], anchors: Sequence[int]) -> int:
             _gap(above, here) > 1.6 * height
             or _LABELLED.search(above.text)
             or is_title(above.text)
-            or _NUMBERED.match(here.text)
+            or (begin < first and _NUMBERED.match(here.text))
             or (not gaps and begin < first and abs(_left(above) - left) > 2.5 * height)
         ):
             break

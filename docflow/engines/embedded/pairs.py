@@ -247,12 +247,20 @@ class _PageReader:
         step = statistics.median(steps) if steps else 2 * self.layout.height
         first, last = rows[0] - 1.3 * step, rows[-1] + 1.3 * step
         size = statistics.median(self.size(label) for label, _ in group)
-        for cell in self.cells:
+        lone = [
+            cell
+            for cell in self.cells
+            if self.free(cell)
+            and abs(_left(cell.words[0]) - left) < 0.8 * self.layout.height
+            and (cell.right is None or not self.free(cell.right) or _is_filling(cell.right.text))
+            and 0.75 < self.size(cell) / size < 1.3
+            and _label_like(cell.text)
+        ]
+        # Up from the group, then down from it: a blank entry may stand beside a blank entry.
+        for cell in [*reversed(lone), *lone]:
             y = cell.words[0].level_box.center[1]
-            alone = cell.right is None or not self.free(cell.right) or _is_filling(cell.right.text)
-            same_size = 0.75 < self.size(cell) / size < 1.3
-            inside = first < y < last and abs(_left(cell.words[0]) - left) < 0.8 * self.layout.height
-            if self.free(cell) and inside and alone and same_size and _label_like(cell.text):
+            if self.free(cell) and first < y < last:
+                first, last = min(first, y - 1.3 * step), max(last, y + 1.3 * step)
                 self.take([cell])
                 self.add(cell.words, [], 0.6)
 
@@ -353,7 +361,7 @@ def label_text(words: Sequence[Word]) -> str:
 
 def _joined(words: Sequence[Word]) -> str:
     text = _LEADERS.sub(" ", " ".join(word.text for word in words)).strip()
-    text = text.removeprefix(":").strip(" _")
+    text = text.removeprefix(":").strip(" _|–")
     return text if any(ch.isalnum() for ch in text) or choices_mark(text) else ""
 
 

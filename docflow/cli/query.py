@@ -95,18 +95,20 @@ def _print_table(answer: pa.Table) -> None:
 
     from rich.text import Text
 
-    from docflow.cli.record_table import spoken
-    from docflow.cli.terminal import output_console, plain_table, printable
+    from docflow.cli.columns import Column, fitted_table, spoken
+    from docflow.cli.terminal import output_console
 
-    table = plain_table()
-    rows = answer.slice(0, ROWS_SHOWN).to_pylist()
-    columns = answer.slice(0, ROWS_SHOWN).columns
-    for name, column in zip(answer.column_names, columns, strict=True):
-        numeric = any(isinstance(value, int | float | Decimal) for value in column.to_pylist())
-        table.add_column(printable(name), justify="right" if numeric else "left", overflow="fold")
-    for row in zip(*(column.to_pylist() for column in columns), strict=True):
-        table.add_row(*(Text(spoken(value)) for value in row))
+    shown = answer.slice(0, ROWS_SHOWN)
+    columns = []
+    for name, column in zip(answer.column_names, shown.columns, strict=True):
+        values = column.to_pylist()
+        numeric = any(isinstance(value, int | float | Decimal) for value in values)
+        many = any(isinstance(value, list | dict) for value in values)
+        columns.append(Column(name, [Text(spoken(value)) for value in values], numeric=numeric, many=many))
     console = output_console()
-    console.print(table)
-    if answer.num_rows > len(rows):
-        console.print(f"{len(rows):,} of {answer.num_rows:,} rows; --csv and --json print them all")
+    for part in fitted_table(columns, console.width, always=1):
+        console.print(part)
+    if answer.num_rows > shown.num_rows:
+        console.print(
+            Text(f"{shown.num_rows:,} of {answer.num_rows:,} rows; --csv and --json print them all", style="dim")
+        )

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+from docflow.cli.columns import Column, decimals_of, fitted_table, spoken
 from docflow.cli.terminal import plain_table, printable
 
 if TYPE_CHECKING:
@@ -20,34 +19,6 @@ UNSURE_BELOW = 0.5
 """Values with a lower confidence are marked."""
 _STATUS_STYLES = {"valid": "green", "invalid": "yellow", "failed": "red"}
 _MARK = " ?"
-_GAP = 2  # between columns
-_LEADING = 3  # source, status and the first field, which tell one row from another, are always shown
-_WIDTHS = (48, 36, 28, 22, 18)  # the widest that a cell may be; the first at which all columns fit is taken
-
-
-@dataclass(frozen=True)
-class _Column:
-    """A column of cells; ``numeric`` ones stand at the right."""
-
-    name: str
-    cells: list[Text]
-    numeric: bool = False
-    keep_end: bool = False
-    """Cut at the front: the end of a path tells more than its beginning."""
-    typed: bool = False
-    """A number, a day or a choice: a few characters that say much."""
-    many: bool = False
-    """Each cell lists several things."""
-
-    def worth(self) -> tuple[bool, bool, int]:
-        """Columns of more worth are shown where there is no room for all."""
-        return not self.many, self.typed, sum(bool(cell.plain.strip()) for cell in self.cells)
-
-    def width(self, widest: int) -> int:
-        from rich.cells import cell_len
-
-        longest = max(cell.cell_len for cell in self.cells)
-        return max(cell_len(self.name), longest if self.numeric else min(longest, widest))
 
 
 def record_table(rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
@@ -55,72 +26,29 @@ def record_table(rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
     from rich.text import Text
 
     leading = [
-        _Column("source", [Text(printable(row["source"])) for row in rows], keep_end=True),
-        _Column("status", [Text(row["status"], style=_STATUS_STYLES.get(row["status"], "")) for row in rows]),
+        Column("source", [Text(printable(row["source"])) for row in rows], keep_end=True),
+        Column("status", [Text(row["status"], style=_STATUS_STYLES.get(row["status"], "")) for row in rows]),
     ]
     columns = [*leading, *_record_columns(rows)]
-    empty = [column.name for column in columns if not any(cell.plain.strip() for cell in column.cells)]
-    columns = [column for column in columns if column.name not in empty]
-    shown, widest = _fitting(columns, width)
-    table = plain_table()
-    for column in shown:
-        table.add_column(printable(column.name), justify="right" if column.numeric else "left", no_wrap=True)
-    for index in range(len(rows)):
-        table.add_row(*(_cut(column.cells[index], column, widest) for column in shown))
-    yield table
-    left_out = [column.name for column in columns if column not in shown]
-    if left_out:
-        yield Text(f"no room for: {printable(', '.join(left_out))}", style="dim")
+    yield from fitted_table([column for column in columns if not column.empty], width, always=len(leading) + 1)
+    empty = [column.name for column in columns if column.empty]
     if empty:
         yield Text(f"null in each of these rows: {printable(', '.join(empty))}", style="dim")
 
 
-def _fitting(columns: list[_Column], width: int) -> tuple[list[_Column], int]:
-    """The columns that fit, in order, and the width of the widest cell: all columns if that can be, else the best."""
-
-    def total(chosen: list[_Column], widest: int) -> int:
-        return sum(column.width(widest) + _GAP for column in chosen) - _GAP
-
-    narrowest = _WIDTHS[-1]
-    chosen = columns
-    if total(columns, narrowest) > width:
-        chosen = columns[:_LEADING]
-        for column in sorted(columns[_LEADING:], key=_Column.worth, reverse=True):
-            if total([*chosen, column], narrowest) <= width:
-                chosen.append(column)
-        chosen.sort(key=columns.index)
-    widest = next((widest for widest in (width, *_WIDTHS) if total(chosen, widest) <= width), narrowest)
-    return chosen, widest
-
-
-def _cut(cell: Text, column: _Column, widest: int) -> Text:
-    from rich.text import Text
-
-    if column.numeric or cell.cell_len <= widest:
-        return cell
-    if column.keep_end:
-        end = cell.plain
-        while Text(end).cell_len > widest - 1:
-            end = end[1:]
-        return Text(f"…{end}", style=cell.style)
-    short = cell.copy()
-    short.truncate(widest, overflow="ellipsis")
-    return short
-
-
-def _record_columns(rows: Sequence[Row]) -> Iterator[_Column]:
+def _record_columns(rows: Sequence[Row]) -> Iterator[Column]:
     records = [row["record"] or {} for row in rows]
     evidence = [list(row["evidence"] or ()) for row in rows]
     for path in _paths(records):
         values = [_at(record, path) for record in records]
-        decimals = max((_decimals(value) for value in values if isinstance(value, Decimal)), default=0)
+        decimals = max((decimals_of(value) for value in values if isinstance(value, Decimal)), default=0)
         cells = [_cell(value, path, leaves, decimals) for value, leaves in zip(values, evidence, strict=True)]
         known = [value for value in values if value is not None]
         numeric = any(isinstance(value, Decimal | int | float) for value in known)
         if numeric and any(cell.plain.endswith(_MARK) for cell in cells):
             for cell in cells:  # so that the digits stay below each other
                 cell.append("" if cell.plain.endswith(_MARK) else " " * len(_MARK))
-        yield _Column(
+        yield Column(
             path,
             cells,
             numeric=numeric,
@@ -164,32 +92,6 @@ def _cell(value: Any, path: str, evidence: list[Row], decimals: int) -> Text:
     ):
         cell.append(_MARK, style="yellow")
     return cell
-
-
-def spoken(value: Any, decimals: int = 0) -> str:
-    """A value of a record as a person reads it, in one line."""
-    if value is None:
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Decimal):
-        return f"{value:.{max(decimals, _decimals(value))}f}"
-    if isinstance(value, dt.datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, dt.date):
-        return value.isoformat()
-    if isinstance(value, Mapping):
-        return " ".join(text for text in map(spoken, value.values()) if text)
-    if isinstance(value, list):
-        return f"{len(value)}: " + "; ".join(map(spoken, value))
-    return printable(value)
-
-
-def _decimals(value: Decimal) -> int:
-    """Digits after the point that say something: datasets store six."""
-    exponent = value.normalize().as_tuple().exponent
-    used = -exponent if isinstance(exponent, int) and exponent < 0 else 0
-    return 2 if used == 1 else used
 
 
 def evidence_table(row: Row) -> Iterator[RenderableType]:

@@ -57,6 +57,21 @@ def test_amounts_that_floating_point_cannot_hold_stay_exact() -> None:
     assert json_value(Decimal("123456789012345678.123456")) == "123456789012345678.123456"
 
 
+@pytest.mark.parametrize("columns", [40, 80, 120])
+def test_wide_answers_fit_the_terminal_and_name_what_is_left_out(
+    out: Path, docflow: Run, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = docflow("query", out, "SELECT * FROM records").output.splitlines()
+    assert max(map(len, lines)) <= columns
+    assert any(line.startswith("no room for: ") for line in lines)
+
+
+def test_an_answer_without_rows_still_names_its_columns(out: Path, docflow: Run) -> None:
+    shown = docflow("query", out, "SELECT source, program FROM records WHERE status = 'none'")
+    assert shown.output.splitlines()[0].split() == ["source", "program"]
+
+
 def test_long_answers_say_that_there_is_more(out: Path, docflow: Run) -> None:
     assert "200 of 1,000 rows" in docflow("query", out, "SELECT * FROM range(1000)").output
 

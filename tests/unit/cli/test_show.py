@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from docflow.cli.record_table import spoken
+from docflow.cli.columns import spoken
 
 Run = Callable[..., Result]
 
@@ -107,4 +107,5 @@ def test_values_are_spoken_as_people_write_them() -> None:
     assert spoken(Decimal("0.125000")) == "0.125"
     assert spoken(Decimal("1200")) == "1200"
     assert spoken(True) == "yes"
+    assert spoken([]) == ""
     assert spoken([{"name": "Tea", "price": None}, {"name": "Cake", "price": Decimal(3)}]) == "2: Tea; Cake 3"

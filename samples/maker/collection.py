@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maker import forms, invoices, particulars, receipts
+from maker import forms, invoices, lab_reports, leases, payslips, receipts
 from maker.conditions import CONDITIONS, Delivery
 from maker.draft import Draft
 from maker.locales import LOCALES, Locale
@@ -38,12 +38,12 @@ KINDS = {
     "invoice": Kind(invoices.LAYOUTS, invoices.FIELDS, {"items": invoices.ITEM_FIELDS}, _WESTERN),
     "form": Kind(forms.LAYOUTS, ("title",), {"fields": ("label", "value")}, _WESTERN + _ENGLISH),
     "payslip": Kind(
-        particulars.PAYSLIPS, particulars.PAYSLIP_FIELDS, particulars.PAYSLIP_ITEMS, _ENGLISH, "payslip.schema.json"
+        payslips.PAYSLIPS, payslips.PAYSLIP_FIELDS, payslips.PAYSLIP_ITEMS, _ENGLISH, "payslip.schema.json"
     ),
     "lab_report": Kind(
-        particulars.LAB_REPORTS, particulars.LAB_FIELDS, particulars.LAB_ITEMS, _ENGLISH, "lab_report.schema.json"
+        lab_reports.LAB_REPORTS, lab_reports.LAB_FIELDS, lab_reports.LAB_ITEMS, _ENGLISH, "lab_report.schema.json"
     ),
-    "lease": Kind(particulars.LEASES, particulars.LEASE_FIELDS, {}, _ENGLISH, "lease.schema.json"),
+    "lease": Kind(leases.LEASES, leases.LEASE_FIELDS, {}, _ENGLISH, "lease.schema.json"),
 }
 
 

@@ -26,7 +26,7 @@ def same(true: Any, got: Any) -> bool:
     if isinstance(got, bool) or isinstance(true, bool):
         return true is got
     if isinstance(got, dt.date):
-        return got.isoformat() == true
+        return bool(got.isoformat() == true)
     if isinstance(got, Decimal | int | float):
         try:
             return Decimal(str(got)) == Decimal(str(true))

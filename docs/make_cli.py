@@ -38,7 +38,11 @@ class Parameter:
 
 def commands() -> dict[str, Callable[..., None]]:
     """The commands by name, in the order of the help."""
-    return {command.callback.__name__: command.callback for command in app.registered_commands if command.callback}
+    return {
+        command.name or command.callback.__name__: command.callback
+        for command in app.registered_commands
+        if command.callback
+    }
 
 
 def parameters(command: Callable[..., None]) -> Iterator[Parameter]:

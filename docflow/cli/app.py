@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from docflow.cli.config import config
+from docflow.cli.evaluate import evaluate
 from docflow.cli.extract import extract
 from docflow.cli.programs import programs
 from docflow.cli.query import query
@@ -29,8 +30,9 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(text if text.startswith(" ") else " ".join(text.split()) for text in paragraphs)
 
 
-for command in (extract, show, query, programs, config, samples):
-    app.command(help=_help(command))(command)
+for command in (extract, show, query, evaluate, programs, config, samples):
+    name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
+    app.command(name, help=_help(command))(command)
 
 
 def _print_version(wanted: bool) -> None:

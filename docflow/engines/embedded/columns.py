@@ -124,7 +124,7 @@ def _fill_in(table: Table, texts: Sequence[bool], money: Sequence[int]) -> None:
     ):
         table.columns, table.score = {}, 0.0
     meanings = {concept for heading in table.headings for concept in heading.concepts[:1]}
-    if is_total(table.headings[0].text) or (meanings <= _TAX and not naming):
+    if is_total(table.headings[0].text) or (meanings and meanings <= _TAX and not naming):
         table.columns, table.score = {}, 0.0
     if len(table.columns) < min(2, len(table.leaves)):
         table.columns, table.score = {}, 0.0

@@ -40,7 +40,7 @@ _UNIT_WORDS = frozenset(
     ["rm", "eur", "usd", "gbp", "chf", "fr", "sfr", "rs", "rp", "kr", "r", "us", "myr", "sgd", "aud"]
 )
 """Currencies as they stand behind a head, squashed."""
-_UNIT = re.compile(r"^[(\[]?(?:RM|Fr\.?|[A-Z]{3}|[A-Z]?[$€£¥₩%]|kr|zł|원|円|元|h|kg|std)[)\]]?\.?$", re.IGNORECASE)
+_UNIT = re.compile(r"[(\[]?(?:RM|Fr\.?|[A-Z]{3}|[A-Z]?[$€£¥₩%]|[Kk]r|zł|원|円|元|[Hh]|[Kk]g|[Ss]td)[)\]]?\.?$")
 
 
 def is_unit(text: str) -> bool:

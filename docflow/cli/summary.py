@@ -50,8 +50,10 @@ def _print_counts(console: Console, run: Run) -> None:
     console.print(table)
     if run.documents:
         facts = [f"{_documents(run.documents)} in {duration(run.seconds)} ({rate(run.documents_per_second)})"]
-        if len(run.by_program) > 1 or (run.by_program and run.program not in run.by_program):
-            facts.append(", ".join(f"{count:,} {printable(name)}" for name, count in run.by_program.most_common()))
+        # Under the name of a program that chooses among kinds stand only documents that failed before the choice.
+        chosen = [(name, count) for name, count in run.by_program.most_common() if name != run.program]
+        if chosen:
+            facts.append(", ".join(f"{count:,} {printable(name)}" for name, count in chosen))
         console.print()
         console.print(Text("; ".join(facts), style="dim"))
 

@@ -106,7 +106,7 @@ def test_the_end_says_how_many_how_fast_where_and_what_to_type_next(capsys: pyte
     assert counts["failed"] == "7"
     assert counts["done before"] == "3"
     assert counts["failed before"] == "2"
-    assert "1,206 documents in 12 s (120.6/s); 1,000 receipt, 199 invoice, 7 auto" in shown.err
+    assert "1,206 documents in 12 s (120.6/s); 1,000 receipt, 199 invoice\n" in shown.err
     assert shown.err.count("it is [red]damaged[/red]") == 5
     assert "and 2 more failed" in shown.err
     assert "data  out/records" in shown.err

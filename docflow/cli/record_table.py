@@ -116,30 +116,30 @@ def evidence_table(row: Row) -> Iterator[RenderableType]:
     table.add_column("box", no_wrap=True)
     table.add_column("sure", justify="right", no_wrap=True)
     table.add_column("found", no_wrap=True)
-    before = None
+    before: Row = {}
     for leaf in row["evidence"]:
-        again = leaf["path"] == before  # a further piece of the same value
-        before = leaf["path"]
+        again = leaf["path"] == before.get("path")  # a further piece of the same value
         unsure = leaf["value"] is not None and leaf["confidence"] is not None and leaf["confidence"] < UNSURE_BELOW
         sure = "" if again or leaf["confidence"] is None else f"{leaf['confidence']:.2f}"
         table.add_row(
             "" if again else printable(leaf["path"]),
-            _value_and_print(leaf, again=again),
+            _value_and_print(leaf, before if again else {}),
             "" if leaf["page"] is None else str(leaf["page"]),
             "" if leaf["x0"] is None else "{x0:.0f},{y0:.0f} {x1:.0f},{y1:.0f}".format_map(leaf),
             Text(sure, style="yellow" if unsure else ""),
             Text(leaf["found"] or leaf["reason"] or "", style="" if leaf["found"] else "dim italic"),
         )
+        before = leaf
     yield table
     yield Text("box: left,top right,bottom; below a value: its text on the page, where it differs", style="dim")
 
 
-def _value_and_print(leaf: Row, *, again: bool) -> Text:
-    """The value, and below it the printed text where that differs."""
+def _value_and_print(leaf: Row, piece_before: Row) -> Text:
+    """The value, once, and below it the printed text where that differs."""
     from rich.text import Text
 
-    cell = Text("" if again or leaf["value"] is None else printable(leaf["value"]))
-    if leaf["raw"] is not None and (again or leaf["raw"] != leaf["value"]):
+    cell = Text("" if piece_before or leaf["value"] is None else printable(leaf["value"]))
+    if leaf["raw"] not in (None, leaf["value"], piece_before.get("raw")):
         cell.append("\n" if cell.plain else "")
         cell.append(printable(leaf["raw"]), style="dim")
     return cell

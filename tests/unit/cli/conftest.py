@@ -30,6 +30,7 @@ def out(tmp_path: Path) -> Path:
             data={"company": HOSTILE, "date": dt.date(2024, 3, 12), "total": Decimal("12.50"), "items": []},
             evidence=(
                 Evidence("company", HOSTILE, HOSTILE, 1, Box(10, 20, 110, 40), "exact", 0.9),
+                Evidence("company", HOSTILE, HOSTILE, 1, Box(10, 41, 110, 58), "exact", 0.9),
                 Evidence("date", "2024-03-12", "12. März 2024", 1, Box(10, 60, 90, 75), "normalised", 0.8),
                 Evidence("total", "12.50", "12,50", 1, Box(10, 80, 50, 95), "normalised", 0.95),
             ),

@@ -86,6 +86,14 @@ def test_evidence_tells_for_each_value_the_print_the_place_and_how_sure(out: Pat
     assert date.split() == ["date", "0.40", "unreadable"]
 
 
+def test_the_pieces_of_a_value_have_a_line_each_and_the_value_stands_once(out: Path, docflow: Run) -> None:
+    lines = docflow("show", out, "--evidence", "scans/a.png").output.splitlines()
+    assert sum("10,20 110,40" in line for line in lines) == 1
+    assert sum("10,41 110,58" in line for line in lines) == 1
+    assert sum("company" in line for line in lines) == 1
+    assert "".join(lines).count("Corp") == 1
+
+
 def test_evidence_is_found_by_the_end_of_the_name_and_a_typo_is_told(out: Path, docflow: Run) -> None:
     assert "scans/c.png  bill, invalid" in docflow("show", out, "--evidence", "c.png").output
     assert "total: is required" in docflow("show", out, "--evidence", "c.png").output

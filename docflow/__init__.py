@@ -20,6 +20,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from docflow import errors
     from docflow.api import aiter_records, extract, iter_records, open  # noqa: A004 (read as docflow.open)
     from docflow.engines.scripted import ScriptedEngine
     from docflow.errors import (
@@ -98,6 +99,7 @@ __all__ = [
     "UnsupportedDocument",
     "UsageError",
     "aiter_records",
+    "errors",
     "extract",
     "images",
     "instructions",
@@ -143,6 +145,8 @@ sys.modules[__name__].__class__ = _Package
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name == "errors":
+        return importlib.import_module("docflow.errors")
     return getattr(importlib.import_module(_HOME_OF.get(name, "docflow.errors")), name)
 
 

@@ -76,13 +76,17 @@ class Home:
     def environment(self) -> dict[str, str]:
         """What Prefect is to know before it is imported."""
         return {
+            **self.quiet,
             "PREFECT_HOME": str(self.folder),
             "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
             "DO_NOT_TRACK": "1",
-            "PREFECT_LOGGING_SETTINGS_PATH": str(self.logging),
             "PREFECT_LOGGING_TO_API_ENABLED": "false",
-            "PREFECT_CLI_PROMPT": "false",
         }
+
+    @property
+    def quiet(self) -> dict[str, str]:
+        """What keeps Prefect's log out of the user's sight: it goes to a file in the home."""
+        return {"PREFECT_LOGGING_SETTINGS_PATH": str(self.logging)}
 
 
 def _free_home(root: Path) -> tuple[Path, int]:

@@ -6,6 +6,7 @@ goes on without it.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import contextvars
 import logging
@@ -25,8 +26,10 @@ log = logging.getLogger("docflow.flows")
 
 SHORT_SECONDS = 3.0
 """A run that is through by then is not worth the start of a server."""
+END_SECONDS = 120.0
+"""Once the last document is finished, how long the flow may take to write it and to tell its server."""
 LEAVE_SECONDS = 15.0
-"""After an interruption, how long the flow may take to say so to its server."""
+"""The same after an interruption, when someone is waiting."""
 
 
 def run_as_flow(execution: Execution, *, only_if_long: bool = False) -> Run:
@@ -37,11 +40,11 @@ def run_as_flow(execution: Execution, *, only_if_long: bool = False) -> Run:
     if only_if_long and execution.is_through(within_seconds=SHORT_SECONDS):
         return execution.run_direct()
     try:
-        with _prefect(execution, only_if_long) as wanted:
-            return _in_thread(execution) if wanted else execution.run_direct()
+        wanted = _have_prefect(execution, only_if_long)
     except ServerUnavailable as error:
         execution.run.notes.append(f"running without Prefect: {error}")
-        return execution.run_direct()
+        wanted = False
+    return _in_thread(execution) if wanted else execution.run_direct()
 
 
 def is_inside_a_flow() -> bool:
@@ -51,25 +54,27 @@ def is_inside_a_flow() -> bool:
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
-@contextlib.contextmanager
-def _prefect(execution: Execution, only_if_long: bool) -> Iterator[bool]:
-    """Prefect as the user has it, where he does have it; else docflow's own server. Raises ServerUnavailable.
+_own: contextlib.ExitStack | None = None
+"""docflow's own server, once there is one: it serves every run of this process, and ends with it."""
+_own_lock = threading.Lock()
 
-    Gives whether there is still something to do for it.
+
+def _have_prefect(execution: Execution, only_if_long: bool) -> bool:
+    """See to it that Prefect is there: as the user has it, where he does have it; else with docflow's own server.
+
+    Whether there is still something to do for it. Raises ServerUnavailable.
     """
-    if "prefect" in sys.modules:  # a program that uses Prefect itself: its settings stand
-        yield True
-        return
-    settings = execution.options.settings
-    home = Home(settings.cache_dir)
-    with contextlib.closing(home):
-        if os.environ.get("PREFECT_API_URL"):
-            quiet = {key: value for key, value in home.environment.items() if "LOGGING_SETTINGS" in key}
-            with _environment(quiet):
-                import prefect.main
-            yield True
-            return
-        with EmbeddedServer(home) as server:
+    global _own
+    with _own_lock:
+        if _own is not None or "prefect" in sys.modules:  # a program that uses Prefect itself: its settings stand
+            return True
+        with contextlib.ExitStack() as starting:
+            home = starting.enter_context(contextlib.closing(Home(execution.options.settings.cache_dir)))
+            if os.environ.get("PREFECT_API_URL"):
+                with _environment(home.quiet):
+                    import prefect.main
+                return True
+            server = starting.enter_context(EmbeddedServer(home))
             with _environment(server.environment):
                 import prefect.main  # noqa: F401 (Prefect reads its environment when it is imported)
 
@@ -77,7 +82,11 @@ def _prefect(execution: Execution, only_if_long: bool) -> Iterator[bool]:
                 execution.write_whole_chunks()
                 return not (execution.stopping or (only_if_long and execution.is_through()))
 
-            yield server.wait(meanwhile=is_wanted)
+            if not server.wait(meanwhile=is_wanted):
+                return False
+            _own = starting.pop_all()
+            atexit.register(_own.close)  # after Prefect's own farewells, which still want to reach the server
+            return True
 
 
 @contextlib.contextmanager
@@ -102,9 +111,9 @@ def _in_thread(execution: Execution) -> Run:
         target=contextvars.copy_context().run, args=(_run_flow, execution, faults), name="prefect-flow", daemon=True
     )
     thread.start()
-    while thread.is_alive() and not execution.stopping:
-        thread.join(0.2)
-    thread.join(LEAVE_SECONDS)
+    while thread.is_alive() and not execution.stopping and not execution.is_through(within_seconds=1):
+        pass
+    thread.join(LEAVE_SECONDS if execution.run.stopped else END_SECONDS)
     if not faults and not thread.is_alive():
         return execution.summarise()
     fault = faults[0] if faults else TimeoutError("Prefect did not come to an end")

@@ -143,6 +143,26 @@ def test_a_configured_server_gets_the_flow_its_chunks_and_the_summary(
     assert "| valid | 1 |" in artifact["data"]
 
 
+def test_a_second_run_of_one_process_uses_the_same_server(
+    scans: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    code = (
+        "import sys, docflow\n"
+        "for name in ('one', 'two'):\n"
+        "    run = docflow.extract(sys.argv[1], program='receipt', out=f'{sys.argv[2]}/{name}', runner='prefect')\n"
+        "    print(run.runner, run.valid, run.notes)\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code, str(scans), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=300,
+        check=False,
+    )
+    assert (ended.stdout, ended.stderr) == ("prefect 25 []\n" * 2, "")
+
+
 def test_an_interrupted_flow_keeps_what_is_done(
     server: EmbeddedServer, scans: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -30,7 +30,8 @@ PAGES = {
     ],
     "payslip": [
         "Pay Statement", "Employee: Ann Lee      Pay period: May 2024", "Earnings      Hours      Amount",
-        "Basic pay       160    2,400.00", "Gross pay              2,400.00", "Income tax               400.00", "Net pay                2,000.00",
+        "Basic pay       160    2,400.00", "Gross pay              2,400.00",
+        "Income tax               400.00", "Net pay                2,000.00",
     ],
     "letter": [
         "Dear Mr Wu,", "thank you very much for your letter of the third of May about the roof.",

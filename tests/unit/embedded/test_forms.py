@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from docflow.programs.form import Form
+
 from docflow.documents.model import Box, Page, Word
 from docflow.engines.embedded.context import Context
 from docflow.engines.embedded.pairs import pairs
 from docflow.engines.embedded.tables import read_list
 from docflow.program import record_schema
-from docflow.programs.form import Form
 from tests.unit.pages import page_of
 
 Placed = tuple[str, float, float, float]

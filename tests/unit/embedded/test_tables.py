@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from docflow.programs.invoice import Invoice
+from docflow.programs.receipt import Receipt
 
 from docflow.engines.embedded.context import Context
 from docflow.engines.embedded.tables import read_list
 from docflow.program import record_schema
-from docflow.programs.invoice import Invoice
-from docflow.programs.receipt import Receipt
 from tests.unit.pages import page_of
 
 RECEIPT_ITEMS: dict[str, Any] = record_schema(Receipt)["properties"]["items"]

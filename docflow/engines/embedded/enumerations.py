@@ -11,7 +11,8 @@ from docflow.engines.embedded.cells import leaf_reading, pieces_of
 from docflow.engines.embedded.context import Context, LeafReading
 from docflow.engines.embedded.figures import only_figure
 from docflow.engines.embedded.headed import best_table
-from docflow.engines.embedded.pairs import label_text, pairs
+from docflow.engines.embedded.labelling import label_text
+from docflow.engines.embedded.pairs import pairs
 from docflow.engines.embedded.vocabulary import leaves_of, spoken, squash
 from docflow.fields.kinds import KIND_KEY, Kind
 from docflow.reading.layout import Cell, Line

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from decimal import Decimal
 
 from docflow.documents.model import Word
 from docflow.engines.embedded.cells import Row, leaf_reading, pieces_of, words_within
@@ -20,6 +19,7 @@ from docflow.engines.embedded.grid import Table
 from docflow.engines.embedded.headings import headings_of, is_unit
 from docflow.engines.embedded.itemline import ItemLine, parse_line
 from docflow.engines.embedded.rows import is_sum_line
+from docflow.engines.embedded.sums import adds_up, printed_sums
 from docflow.engines.embedded.vocabulary import Leaf, is_title, is_total, opens_with, total_words
 from docflow.fields.kinds import Kind
 from docflow.fields.text import plain
@@ -144,34 +144,6 @@ def _table_serves(table: Table, roles: dict[str, Leaf]) -> bool:
     if any(row[roles["amount"].name].printed is None for row in rows):
         return False
     return not ("description" in roles and any(row[roles["description"].name].printed is None for row in rows))
-
-
-def printed_sums(context: Context) -> set[Decimal]:
-    """The amounts that stand on lines of sums, taxes and payments."""
-    return {
-        abs(figure.value)
-        for line in context.lines
-        if is_total(line.text)
-        for figure in figures(plain(line.text))
-        if figure.is_amount
-    }
-
-
-def adds_up(rows: Sequence[Row], amount: str, sums: Set[Decimal]) -> bool:
-    """Whether the items' amounts add up to a sum that is printed."""
-    values = [_worth(row[amount]) for row in rows]
-    total = sum((value for value in values if value is not None), Decimal(0))
-    return bool(values) and None not in values and any(abs(total - s) <= _COIN for s in sums)
-
-
-_COIN = Decimal("0.05")
-"""What cash is rounded to, where the smallest coins are not used."""
-
-
-def _worth(reading: LeafReading) -> Decimal | None:
-    """What an amount that was read is worth, as far as its print alone tells."""
-    found = figures(reading.printed) if reading.printed else ()
-    return found[0].value if found else None
 
 
 def _read_page(lines: Sequence[Line], table: Table | None, leaves: Sequence[Leaf], roles: dict[str, Leaf]) -> list[Row]:

@@ -9,7 +9,6 @@ rows of tables are no pairs.
 from __future__ import annotations
 
 import itertools
-import re
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,16 +16,9 @@ from dataclasses import dataclass
 from docflow.documents.model import Word
 from docflow.engines.embedded.boxes import choices_in
 from docflow.engines.embedded.context import Context
+from docflow.engines.embedded.labelling import is_filling, label_like, label_text, split_at_colons, value_text
 from docflow.reading.layout import Cell, Layout
 from docflow.reading.sizes import is_tight, size_of
-
-LONGEST_LABEL = 48
-"""Characters; what is longer is a sentence."""
-
-_COLON = re.compile(r"[::](?=\s|$)")
-_GLUED_COLON = re.compile(r"(?<=[^\W\d_])[::](?=[^\s/\\:])")
-_LEADERS = re.compile(r"(?:[._…·‥\-–]\s?){3,}|_{2,}")
-_EDGES = " \t.·…_‥:*•–-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +69,7 @@ class _PageReader:
         self.layout = layout
         self.found: list[Pair] = []
         self.taken: set[int] = set()
-        self.cells = [cell for cell in layout.cells if not _is_filling(cell.text)]
+        self.cells = [cell for cell in layout.cells if not is_filling(cell.text)]
         self.small: list[float] = []
         """Heights of labels that stand over larger values."""
 
@@ -97,7 +89,7 @@ class _PageReader:
         text = label_text(label)
         if not text:
             return
-        filled = _joined(value)
+        filled = value_text(value)
         self.found.append(
             Pair(
                 text, filled or None, tuple(label), tuple(value) if filled else (), self.layout.page.number, confidence
@@ -136,7 +128,7 @@ class _PageReader:
         for cell in self.cells:
             if not self.free(cell):
                 continue
-            parts = _parts(cell.words)
+            parts = split_at_colons(cell.words)
             if not parts:
                 continue
             self.take([cell])
@@ -154,7 +146,7 @@ class _PageReader:
     def _value_beside(self, cell: Cell) -> list[Word]:
         """The cell to the right of a label, unless it is a label itself or belongs to one further right."""
         right = cell.right
-        if right is None or not self.free(right) or _parts(right.words) or _is_filling(right.text):
+        if right is None or not self.free(right) or split_at_colons(right.words) or is_filling(right.text):
             return []
         if right.box.x0 - cell.box.x1 > 0.5 * self.layout.page.width:
             return [] if not any(ch.isdigit() for ch in right.text) else self._take_words(right)
@@ -167,7 +159,7 @@ class _PageReader:
     def _value_below(self, cell: Cell) -> list[Word]:
         """What stands right under a label with a colon and nothing behind it, and lines up with it."""
         below = self.layout.below(cell, reach=1.0)
-        if below is None or not self.free(below) or _parts(below.words):
+        if below is None or not self.free(below) or split_at_colons(below.words):
             return []
         if abs(_left(below.words[0]) - _left(cell.words[0])) > 1.5 * cell.height or len(below.text) > 60:
             return []
@@ -190,7 +182,7 @@ class _PageReader:
                     if self.free(cell)
                     and abs(_left(cell.words[0]) - start) < 0.5 * height
                     and -0.4 * height < cell.words[0].level_box.y0 - bottom < 0.55 * height
-                    and not _parts(cell.words)
+                    and not split_at_colons(cell.words)
                     and (cell.left is None or not self.free(cell.left))
                     and 0.8 < self.size(cell) / size < 1.25
                 ),
@@ -208,20 +200,20 @@ class _PageReader:
         """Labels that begin at one place and values that begin (or end) at another, on three lines or more."""
         candidates: list[tuple[Cell, Cell]] = []
         for line in self.layout.lines:
-            cells = [cell for cell in line.cells if self.free(cell) and not _is_filling(cell.text)]
-            if len(cells) in (2, 4) and len(cells) == len([c for c in line.cells if not _is_filling(c.text)]):
+            cells = [cell for cell in line.cells if self.free(cell) and not is_filling(cell.text)]
+            if len(cells) in (2, 4) and len(cells) == len([c for c in line.cells if not is_filling(c.text)]):
                 candidates += [(cells[i], cells[i + 1]) for i in range(0, len(cells), 2)]
         used: set[int] = set()
         for label, value in candidates:
             if id(label) in used:
                 continue
             group = [pair for pair in candidates if id(pair[0]) not in used and self._lined_up((label, value), pair)]
-            named = [pair for pair in group if _label_like(pair[0].text)]
+            named = [pair for pair in group if label_like(pair[0].text)]
             if len(group) < 3 or len(named) < 0.75 * len(group) or not self._is_form(group):
                 continue
             for one, other in group:
                 used.add(id(one))
-                if not _label_like(one.text):
+                if not label_like(one.text):
                     continue
                 self.take([one, other])
                 self.add(one.words, self._with_lines_below(list(other.words)), 0.75)
@@ -252,9 +244,9 @@ class _PageReader:
             for cell in self.cells
             if self.free(cell)
             and abs(_left(cell.words[0]) - left) < 0.8 * self.layout.height
-            and (cell.right is None or not self.free(cell.right) or _is_filling(cell.right.text))
+            and (cell.right is None or not self.free(cell.right) or is_filling(cell.right.text))
             and 0.75 < self.size(cell) / size < 1.3
-            and _label_like(cell.text)
+            and label_like(cell.text)
         ]
         # Up from the group, then down from it: a blank entry may stand beside a blank entry.
         for cell in [*reversed(lone), *lone]:
@@ -292,10 +284,10 @@ class _PageReader:
         """Cells that can be labels, each with the cell right under it that begins where it begins."""
         found = []
         for cell in self.cells:
-            if not self.free(cell) or not _label_like(cell.text):
+            if not self.free(cell) or not label_like(cell.text):
                 continue
             below = self.layout.below(cell, reach=2.4)
-            if below is None or not self.free(below) or _is_filling(below.text):
+            if below is None or not self.free(below) or is_filling(below.text):
                 continue
             if -0.5 * cell.height < _left(below.words[0]) - _left(cell.words[0]) < 1.6 * cell.height:
                 found.append((cell, below))
@@ -305,7 +297,7 @@ class _PageReader:
         """Whether lines are all labels or all values: sizes that differ by chance, in a list, do not sort so."""
         labels = {id(label) for label, _ in couples}
         lines = {id(label.line): label.line for label, _ in couples}
-        beside = [cell for line in lines.values() for cell in line.cells if not _is_filling(cell.text)]
+        beside = [cell for line in lines.values() for cell in line.cells if not is_filling(cell.text)]
         top = min(label.box.y0 for label, _ in couples)
         bottom = max(value.box.y1 for _, value in couples)
         among = [cell for cell in self.cells if cell.box.y0 >= top and cell.box.y1 <= bottom]
@@ -322,7 +314,7 @@ class _PageReader:
         tops = [words[0].level_box.center[1] for words in labels]
         step = _step(tops)
         for cell in self.cells:
-            if not self.free(cell) or not _label_like(cell.text) or not 0.75 < self.size(cell) / size < 1.25:
+            if not self.free(cell) or not label_like(cell.text) or not 0.75 < self.size(cell) / size < 1.25:
                 continue
             y = cell.words[0].level_box.center[1]
             beside = any(abs(y - top) < 0.7 * size for top in tops)
@@ -340,81 +332,3 @@ def _step(tops: Sequence[float]) -> float:
 
 def _left(word: Word) -> float:
     return word.level_box.x0
-
-
-def _is_filling(text: str) -> bool:
-    """Whether a cell is nothing but dots or a line to write on."""
-    return not any(ch.isalnum() for ch in text) and not choices_mark(text)
-
-
-def choices_mark(text: str) -> bool:
-    """Whether a text is a box to tick."""
-    return any(ch in "☐☑☒□■✓✔✗✘" for ch in text)
-
-
-def label_text(words: Sequence[Word]) -> str:
-    """A label without its colon, leaders and numbering marks; empty where nothing is left."""
-    text = " ".join(word.text for word in words)
-    text = _LEADERS.sub(" ", text).strip(_EDGES)
-    return text if any(ch.isalpha() for ch in text) else ""
-
-
-def _joined(words: Sequence[Word]) -> str:
-    text = _LEADERS.sub(" ", " ".join(word.text for word in words)).strip()
-    text = text.removeprefix(":").strip(" _|–")
-    return text if any(ch.isalnum() for ch in text) or choices_mark(text) else ""
-
-
-def _label_like(text: str) -> bool:
-    """Whether a text can be a label: some words, no sentence, no number, no amount."""
-    text = text.strip(_EDGES)
-    letters = sum(ch.isalpha() for ch in text)
-    digits = sum(ch.isdigit() for ch in text)
-    return (
-        letters >= 2
-        and digits <= max(2, letters // 4)
-        and len(text) <= LONGEST_LABEL
-        and len(text.split()) <= 7
-        and not text.endswith((".", ",", ";", "!"))
-        and "@" not in text
-        and ". " not in text
-    )
-
-
-def _parts(words: Sequence[Word]) -> list[tuple[list[Word], list[Word]]]:
-    """Split the words of a cell at its colons into labels and values; empty where it holds no label with a colon."""
-    splits = [
-        index for index, word in enumerate(words) if word.text.endswith((":", ":")) and not word.text[:1].isdigit()
-    ]
-    splits += [index for index, word in enumerate(words) if index and word.text in (":", ":") and index not in splits]
-    splits = sorted(set(splits))
-    if not splits:
-        return []
-    found: list[tuple[list[Word], list[Word]]] = []
-    begin = 0
-    for number, split in enumerate(splits):
-        label = list(words[begin : split + 1])
-        following = splits[number + 1] if number + 1 < len(splits) else None
-        if following is None:
-            end = len(words)
-        else:
-            end = _label_start(words, split + 1, following)
-        if _label_like(label_text(label)):
-            found.append((label, list(words[split + 1 : end])))
-        elif found:
-            found[-1][1].extend([*label, *words[split + 1 : end]])
-        begin = end
-    return found
-
-
-def _label_start(words: Sequence[Word], first: int, colon: int) -> int:
-    """Where the label that ends at ``colon`` begins: after the widest gap, or with its last capitalised word."""
-    best = colon
-    for index in range(colon, first, -1):
-        gap = words[index].level_box.x0 - words[index - 1].level_box.x1
-        if gap > 0.8 * words[index].level_box.height:
-            return index
-        if words[index].text[:1].isupper():
-            best = index
-            break
-    return best

@@ -22,7 +22,7 @@ COMMANDS = make_cli.commands()
 
 
 def test_all_commands_are_there() -> None:
-    assert list(COMMANDS) == ["extract", "show", "query", "programs", "config", "samples"]
+    assert {"extract", "show", "query", "programs", "config", "samples"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -12,7 +12,7 @@ from docflow.engines.embedded.lexicon import lexicon
 from docflow.fields.dates import FoundDate
 from docflow.fields.kinds import Kind
 
-_BESIDE = {"beside": 1.0, "right": 0.95, "below": 0.85}
+_BESIDE = {"beside": 1.0, "stacked": 1.0, "right": 0.95, "below": 0.85}
 
 
 @dataclass(frozen=True, slots=True)

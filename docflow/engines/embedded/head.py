@@ -13,6 +13,7 @@ from docflow.engines.embedded.labels import Label
 from docflow.engines.embedded.lexicon import lexicon, tokens
 from docflow.engines.embedded.lines import HeadLine, LineReader, without_number
 from docflow.fields.text import fold
+from docflow.reading.layout import Cell
 
 _SENDERS = ("issuer", "owner", "employer", "landlord", "laboratory", "insurer")
 _HEAD_LINES = 14
@@ -111,7 +112,7 @@ class Head:
                 score -= 1.5
             if self._is_announced(cell, "owner"):
                 score -= 1.6  # whose shop it is by law; its own name stands over it
-            elif self._is_bare_address(cell):
+            elif self._is_bare_address(cell) and not self._is_repeated(cell):
                 score -= 0.7  # a name and an address without telephone or tax number: who the letter goes to
             found.append(self._name(cells, place, score))
         for place, cell in enumerate(self.feet):
@@ -142,7 +143,7 @@ class Head:
         if cell.text.startswith(("(", "[")):
             score -= 1.0
         if self._is_repeated(cell):
-            score += 0.5
+            score += 0.9
         if sum(char.isalpha() for char in cell.text) < 5:
             score -= 0.4
         if len(cell.text) > 60 or _is_sentence(cell.text):
@@ -212,9 +213,27 @@ class Head:
         return len(self.cells)
 
     def _is_repeated(self, cell: HeadLine) -> bool:
-        """Whether the cell's text stands on the page more than once, as the name of its sender does."""
+        """Whether the cell's text stands again where a sender's name does: at the foot, or over an address window.
+
+        For a cell at the foot any other place counts.
+        """
         name = fold(cell.text).strip(" .,:;-")
-        return len(name) >= 4 and fold(self._context.text).count(name) > 1
+        if len(name) < 4:
+            return False
+        if any(foot.line is cell.line for foot in self.feet):
+            return fold(self._context.text).count(name) > 1
+        return any(name in line for line in self._sender_texts if line != fold(cell.text))
+
+    @cached_property
+    def _sender_texts(self) -> list[str]:
+        """The lines, folded, that repeat a sender's name: those of the foot, and lines with a whole address."""
+        lines = [fold(foot.text) for foot in self.feet if not foot.labelled]
+        return [*lines, *(fold(cell.text) for cell in self._senders_lines)]
+
+    @cached_property
+    def _senders_lines(self) -> list[HeadLine]:
+        """Lines that hold a name and a whole address, as over an address window."""
+        return [cell for cell in self.cells if cell.postcode and len(cell.text) > 30 and cell.text.count(",") >= 2]
 
     def _is_announced(self, cell: HeadLine, *concepts: str) -> bool:
         """Whether a label over the cell, or before it on its line, says that this is one of these parties."""
@@ -235,7 +254,8 @@ class Head:
 
     def _is_bare_address(self, cell: HeadLine) -> bool:
         """Whether the cell's block is a name and an address and nothing else, while the page's foot says who sends it."""
-        return any(foot.suffix or _is_legal(foot) for foot in self.feet) and self._in_bare_block(cell)
+        says_who = bool(self._senders_lines) or any(foot.suffix or _is_legal(foot) for foot in self.feet)
+        return says_who and self._in_bare_block(cell)
 
     @cached_property
     def recipients(self) -> list[Found]:
@@ -245,8 +265,13 @@ class Head:
             if cell.noise or cell.contact or cell.registration or cell.title or cell.labelled or cell.address >= 0.7:
                 continue
             block = cell.line.cells[cell.line.cell_at(cell.start)].block
-            first = block.cells[0].line is cell.line.line
-            if first and self._in_bare_block(cell):
+            top = next((one for one in block.cells if not self._is_senders_line(one)), None)
+            if (
+                top is not None
+                and not self._is_repeated(cell)
+                and top.line is cell.line.line
+                and self._in_bare_block(cell)
+            ):
                 found.append(self._name(self.cells, place, 0.7 - 0.01 * place))
         return sorted(found, key=lambda one: -one.score)
 
@@ -254,10 +279,16 @@ class Head:
         block = cell.line.cells[cell.line.cell_at(cell.start)].block
         if not 2 <= len(block.cells) <= 7:
             return False
-        parts = [self.reader.cell(self._context.span_of(one).line, one.index) for one in block.cells]
+        kept = [one for one in block.cells if not self._is_senders_line(one)]
+        parts = [self.reader.cell(self._context.span_of(one).line, one.index) for one in kept]
         if any(part.contact or part.registration or part.title or part.labelled for part in parts):
             return False
         return any(part.address >= 0.7 for part in parts)
+
+    def _is_senders_line(self, cell: Cell) -> bool:
+        """Whether a cell holds a name and a whole address, as the line over an address window does."""
+        line = self.reader.cell(self._context.span_of(cell).line, cell.index)
+        return line.postcode and len(line.text) > 30 and line.text.count(",") + len(_APART.findall(line.text)) >= 2
 
     # --- the address ------------------------------------------------------------------------------------------
 
@@ -288,10 +319,14 @@ class Head:
         while place < len(cells):
             cell = cells[place]
             if complete:
-                if cell.region:
+                if cell.region or _ends_an_address(cell):
                     taken.append(cell)
                     place += 1
                     continue
+                break
+            if taken and taken[-1].text.rstrip().endswith(",") and self.reader.is_postcode(cell.text):
+                taken.append(cell)
+                place += 1
                 break
             if cell.registration or (cell.contact and not taken):
                 skipped += 1
@@ -364,6 +399,12 @@ def _is_sentence(text: str) -> bool:
 def _over_a_postcode(cells: list[HeadLine], place: int) -> bool:
     """Whether a line that looks a little like a street stands right over the line of a postcode."""
     return place + 1 < len(cells) and cells[place].address >= 0.4 and cells[place + 1].postcode
+
+
+def _ends_an_address(cell: HeadLine) -> bool:
+    """Whether a line is the rest of a town and its region, wrapped behind the postcode."""
+    digits = any(char.isdigit() for char in cell.text)
+    return cell.has_region and not digits and len(cell.text.split()) <= 4 and not (cell.labelled or cell.title)
 
 
 def _is_legal(cell: HeadLine) -> bool:

@@ -9,10 +9,12 @@ from typing import Literal
 
 from docflow.engines.embedded.context import Context, PrintedLine, Span
 from docflow.engines.embedded.lexicon import WEAK, Phrases, lexicon
+from docflow.reading.layout import Cell
 
-How = Literal["beside", "right", "below"]
+How = Literal["beside", "stacked", "right", "below"]
 
 _MARK = re.compile(r"\s{0,2}[):.\]]{0,2}\s{0,2}[:：=]")
+_ASIDE = re.compile(r"\s*\([^()]*\)\s*$")
 _LEADING = re.compile(r"[\s:：.;=*_\-–—)\]>|]+")
 
 
@@ -73,7 +75,7 @@ def _label(line: PrintedLine, first: int, last: int, names: Mapping[str, float],
     start, end = line.tokens[first].start, line.tokens[last].end
     cell_start, cell_end = line.spans[line.cell_at(start)]
     mark = _MARK.match(line.text, end)
-    rest = line.text[end:cell_end].strip(" :：.()[]*-_=#")
+    rest = _ASIDE.sub("", line.text[end:cell_end]).strip(" :：.()[]*-_=#")
     before = line.text[cell_start:start].strip(" .*-_([#")
     return Label(Span(line, start, end), names, last - first + 1, bool(mark) or not rest, not before, exact)
 
@@ -82,60 +84,116 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
     """The places where the label's value may stand, the likeliest first."""
     line = label.line
     here = line.cell_at(label.span.end - 1)
-    _, cell_end = line.spans[here]
     on_line = labels.get(line.number, [])
-    beside = _trimmed(line, label.span.end, _until_next_label(label.span.end, cell_end, on_line))
+    colon = bool(_MARK.match(line.text, label.span.end))
+    beside = _trimmed(line, label.span.end, _until_next_label(label.span.end, line.spans[here][1], on_line))
+    if beside is not None and not colon and _ASIDE.match(line.text, label.span.end, line.spans[here][1]):
+        beside = None  # "Tenant (Lessee)", "Amount (EUR)": more of the label
     if beside is not None:
         yield Region(beside, "beside")
+    elif not colon and label.marked and _is_stacked(context, line, here, labels):
+        under = _under(context, line, here)
+        if under is not None:
+            yield Region(under, "stacked")
     steps = 0
     for number in range(here + 1, len(line.spans)):
         start, end = line.spans[number]
-        if any(_begins_a_pair(context, label, other) for other in on_line if start <= other.span.start < end):
+        if any(_begins_a_pair(other) for other in on_line if start <= other.span.start < end):
             break
         steps += 1
         right = _trimmed(line, start, _until_next_label(start, end, on_line))
         if right is not None:
             yield Region(right, "right", steps)
-    if label.marked and (beside is not None or (steps and _MARK.match(line.text, label.span.end))):
+    if label.marked and (beside is not None or (steps and colon)):
         return
+    yield from _regions_below(context, line, here, labels)
+
+
+def _regions_below(
+    context: Context, line: PrintedLine, here: int, labels: Mapping[int, list[Label]]
+) -> Iterator[Region]:
+    """The cells under a label, down to the next label."""
     cell = line.cells[here]
     for down in (1, 2):
         below = context.below(cell, reach=2.2)
         if below is None:
             return
         span = context.span_of(below)
-        leading = [
-            other
-            for other in labels.get(span.line.number, [])
-            if span.start <= other.span.start < span.end and other.leads
-        ]
-        if any(other.marked and max(other.names.values()) > WEAK for other in leading):
+        if any(other.marked and max(other.names.values()) > WEAK for other in _leading(span, labels)):
             return
-        trimmed = _trimmed(span.line, span.start, span.end)
-        if trimmed is not None:
-            yield Region(trimmed, "below", down)
+        under = _under(context, line, here) if down == 1 else _trimmed(span.line, span.start, span.end)
+        if under is not None:
+            yield Region(under, "below", down)
         cell = below
 
 
-def _begins_a_pair(context: Context, label: Label, other: Label) -> bool:
-    """Whether a label right of another is no value of it, but begins the next pair of its row.
-
-    A word that could be a label is often a value ("Payment method   Cash"): what tells is the colon, or that both
-    head a column of values.
-    """
-    if not other.leads or not other.marked or max(other.names.values()) <= WEAK:
-        return False
-    if _MARK.match(other.line.text, other.span.end):
-        return True
-    if _MARK.match(label.line.text, label.span.end):
-        return False
-    cell = label.line.cells[label.line.cell_at(label.span.start)]
+def _under(context: Context, line: PrintedLine, here: int) -> Span | None:
+    """What stands under a cell of a row of labels; of a cell that goes over several columns, the part of this one."""
+    cell = line.cells[here]
     below = context.below(cell, reach=2.2)
     if below is None:
+        return None
+    span = context.span_of(below)
+    start, end = span.start, span.end
+    slack = 0.6 * cell.height
+    left = cell.box.x0 - slack if here and below.box.x0 < cell.box.x0 - 2 * slack else below.box.x0 - 1
+    right = line.cells[here + 1].box.x0 - slack if here + 1 < len(line.cells) else below.box.x1 + 1
+    if left > below.box.x0 or right < below.box.x1:
+        kept = [word for word in below.words if left <= word.level_box.center[0] < right]
+        if not kept:
+            return None
+        before = below.words[: below.words.index(kept[0])]
+        start += sum(len(word.text) + 1 for word in before)
+        end = start + sum(len(word.text) + 1 for word in kept) - 1
+    return _trimmed(span.line, start, end)
+
+
+def _is_stacked(context: Context, line: PrintedLine, here: int, labels: Mapping[int, list[Label]]) -> bool:
+    """Whether a row of labels stands over a row of values: cells under cells, and no label under this one."""
+    if len(line.cells) < 2:
         return False
-    starts = context.labels.get(context.span_of(below).line.number, ())
-    begin = context.span_of(below).start
-    return not any(one.leads and one.span.start <= begin + 1 for one in starts if one.span.end > begin)
+    below = context.below(line.cells[here], reach=2.0)
+    if below is None or not _lines_up(line.cells[here], below):
+        return False
+    span = context.span_of(below)
+    if any(max(other.names.values()) > WEAK and (other.marked or other.words > 1) for other in _leading(span, labels)):
+        return False
+    if any(_MARK.search(cell.text) and cell.text.rstrip().endswith((":", "：")) for cell in line.cells):
+        return False
+    others = [cell for number, cell in enumerate(line.cells) if number != here]
+    return (
+        any(
+            (under := context.below(cell, reach=2.0)) is not None
+            and under.line is below.line
+            and _lines_up(cell, under)
+            for cell in others
+        )
+        or len(below.line.cells) == 1
+    )
+
+
+def _lines_up(cell: Cell, below: Cell) -> bool:
+    slack = 0.7 * cell.height
+    return (
+        abs(cell.box.x0 - below.box.x0) < slack
+        or abs(cell.box.x1 - below.box.x1) < slack
+        or abs(cell.box.center[0] - below.box.center[0]) < slack
+    )
+
+
+def _leading(span: Span, labels: Mapping[int, list[Label]]) -> list[Label]:
+    """The labels that begin a cell."""
+    return [
+        label for label in labels.get(span.line.number, ()) if span.start <= label.span.start < span.end and label.leads
+    ]
+
+
+def _begins_a_pair(other: Label) -> bool:
+    """Whether a label right of another begins the next pair of its row: a colon follows.
+
+    Without one it may well be a value: "Payment method   Cash".
+    """
+    return other.leads and bool(_MARK.match(other.line.text, other.span.end))
 
 
 def _until_next_label(start: int, end: int, labels: list[Label]) -> int:

@@ -46,6 +46,7 @@ class HeadLine:
     postcode: bool
     region: bool
     """Only a region, state, city or country (with a postcode at most)."""
+    has_region: bool
     registration: bool
     """A registration or tax number, with its label."""
     contact: bool
@@ -81,6 +82,11 @@ class LineReader:
         pattern = self._context.locale.pattern("company")
         ends = [match.end() for match in pattern.finditer(fold(name))] if pattern is not None else []
         return ends[-1] if ends else 0
+
+    def is_postcode(self, text: str) -> bool:
+        """Whether a text is a postcode and nothing else."""
+        pattern = self._words.postcode
+        return pattern is not None and pattern.fullmatch(text.strip(" .,")) is not None
 
     def cell(self, line: PrintedLine, number: int) -> HeadLine:
         """What one cell of a line is."""
@@ -151,7 +157,7 @@ class LineReader:
             or (len(text) > 3 and letters + digits < 0.5 * len(text.replace(" ", "")))
         )
         return HeadLine(
-            line, start, end, text, address, postcode, only_region, registration, contact, suffix, trade, title,
+            line, start, end, text, address, postcode, only_region, region, registration, contact, suffix, trade, title,
             numbered, labelled or dated, noise,
         )  # fmt: skip
 

@@ -19,6 +19,8 @@ _O_IN_NUMBER = re.compile(r"(?<=\d)[Oo](?=\d|\b)|(?<![^\W\d_])[Oo](?=\d{2})")
 _L_IN_NUMBER = re.compile(r"(?<=\d)[lI](?=\d)")
 _ZERO_IN_WORD = re.compile(r"(?<=[A-Z])0(?=[A-Z]{2})|(?<=[A-Z]{2})0(?=[A-Z]|\b)")
 _ONE_IN_WORD = re.compile(r"(?<=[a-z])1(?=[a-z]|\b)")
+_DOTTED = re.compile(r"(?<=\b[A-Za-z]\.[a-z]\.)I\.?(?![^\W_])")
+"""A capital I at the end of an abbreviation in small letters is an l: "S.r.l.", "s.p.l."."""
 _MIXED = re.compile(r"(?<![^\W_])(?=[^\W_]*\d)(?=[^\W_]*[^\W\d_])[^\W_]{3,}(?![^\W_])")
 _FEW = 3
 """So few accents on a page of plain letters are misread dust."""
@@ -33,6 +35,7 @@ def mend(text: str, context: Context) -> str:
     text = _O_IN_NUMBER.sub("0", text)
     text = _L_IN_NUMBER.sub("1", text)
     text = _ZERO_IN_WORD.sub("O", text)
+    text = _DOTTED.sub(lambda match: match[0].replace("I", "l"), text)
     text = _MIXED.sub(lambda match: _known_word(match[0], context) or match[0], text)
     if not text.isascii() and _accents(context.text) <= _FEW:
         text = "".join(char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char))

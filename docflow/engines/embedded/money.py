@@ -16,6 +16,7 @@ from docflow.engines.embedded.context import Context, PrintedLine, Span
 from docflow.engines.embedded.labels import Label, regions
 from docflow.engines.embedded.lexicon import lexicon
 from docflow.fields.amounts import FoundAmount
+from docflow.fields.currencies import currencies
 from docflow.fields.kinds import Kind
 
 _CENT = Decimal("0.01")
@@ -37,6 +38,8 @@ class Amount:
     names: dict[str, float] = field(default_factory=dict)
     in_summary: bool = False
     label: Label | None = None
+    whole: bool = False
+    """The currency of the page has no cents, so that money is written without."""
 
     @property
     def value(self) -> Decimal:
@@ -45,7 +48,11 @@ class Amount:
     @property
     def is_money(self) -> bool:
         """Written like money: with cents or a currency."""
-        return not self.found.percent and (self.found.decimals == 2 or self.found.currency is not None)
+        if self.found.percent or self.found.unit:
+            return False
+        if self.found.decimals == 2 or self.found.currency is not None:
+            return True
+        return self.whole and self.found.decimals == 0 and (abs(self.found.value) >= 1000 or self.found.value == 0)
 
     def claims(self, *names: str) -> float:
         """How strongly the label says that this is one of ``names``."""
@@ -127,13 +134,13 @@ class Ledger:
                 if not label.leads or not label.marked:
                     continue
                 for region in regions(self._context, label, self._labels):
-                    if region.how != "below":
+                    if region.how in ("beside", "right"):
                         if any(a.span.overlaps(region.span) for a in spans.get(region.span.line.number, ())):
                             break
                         continue
                     for amount in spans.get(region.span.line.number, ()):
                         if amount.span.overlaps(region.span):
-                            weight = 0.75 if region.steps == 1 else 0.5
+                            weight = {"stacked": 0.95}.get(region.how, 0.75 if region.steps == 1 else 0.5)
                             for name, strength in label.names.items():
                                 amount.names.setdefault(name, weight * strength)
                             amount.label = amount.label or label
@@ -225,7 +232,9 @@ class Ledger:
 def _row(line: PrintedLine, found: list[FoundAmount], context: Context) -> list[Amount]:
     dates = context.dates.get(line.number, [])
     kept = [one for one in found if not any(one.start < date.end and date.start < one.end for date in dates)]
-    row = [Amount(Span(line, one.start, one.end), one, order, False) for order, one in enumerate(kept)]
+    data = currencies().get(context.locale.currency or "")
+    whole = data is not None and data["minor"] == 0
+    row = [Amount(Span(line, one.start, one.end), one, order, False, whole=whole) for order, one in enumerate(kept)]
     last = next((amount for amount in reversed(row) if amount.is_money), None)
     if last is not None:
         last.last = True

@@ -13,7 +13,7 @@ from docflow.engines.embedded.questions import Question
 
 OWN = 1.1
 """How much a field's own name counts against a synonym of what it means."""
-_HOW = {"beside": 1.0, "right": 0.97, "below": 0.8}
+_HOW = {"beside": 1.0, "stacked": 0.98, "right": 0.97, "below": 0.8}
 _COMMON = frozenset({"number", "date", "identifier", "amount", "name", "total", "code", "type", "address", "telephone"})
 
 

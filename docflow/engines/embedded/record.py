@@ -82,6 +82,8 @@ class Reader:
         taken = self._taken.setdefault(_family(question), [])
         kept = [option for option in options if collapse(fold(option.text)) not in rejected]
         free = [option for option in kept if not any(_same_place(option, other) for other in taken)]
+        if question.look is Kind.PARTY:  # a name that stands twice is still one party
+            free = [option for option in free if not any(fold(option.text) == fold(other.text) for other in taken)]
         best = next((option for option in free if option.score >= option.floor), None)
         if best is None:
             return UNREADABLE if self._illegible else ABSENT

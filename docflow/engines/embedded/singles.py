@@ -146,7 +146,18 @@ def payment_methods(ledger: Ledger) -> Iterator[tuple[Span, float]]:
         if label is None or amount.claims("paid") < 0.9 or not label.leads or amount.in_summary:
             continue
         if any(ch.isalpha() for ch in label.span.text):
-            yield label.span, 0.5 - 0.001 * amount.span.line.number
+            yield _whole_label(label, amount.span.start), 0.5 - 0.001 * amount.span.line.number
+
+
+def _whole_label(label: Label, end: int) -> Span:
+    """The label with the words up to the amount that belong to it: "PAID CASH", "Debit card"."""
+    line = label.line
+    cell_end = min(end, line.spans[line.cell_at(label.span.start)][1])
+    rest = line.text[label.span.end : cell_end]
+    words = rest.strip(" :.*")
+    if words and len(words.split()) <= 2 and all(char.isalpha() or char in " -&" for char in words):
+        return Span(line, label.span.start, label.span.end + len(rest.rstrip(" :.*")))
+    return label.span
 
 
 def shaped(context: Context, concept: str, head: Head) -> Iterator[tuple[Span, float]]:

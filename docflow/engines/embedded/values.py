@@ -69,7 +69,11 @@ def _identifier(concept: str, region: Span, context: Context) -> tuple[Span, flo
             return _part(region, start, end), 1.0
     if concept in ("vat", "registration_number", "account_number", "social_security_number"):
         match = _GROUPED_CODE.search(text)
-        if match and not _CENTS.search(match[0]) and sum(char.isdigit() for char in match[0]) >= 4:
+        if (
+            match
+            and not _CENTS.search(text[match.start() : match.end() + 3].rstrip())
+            and sum(char.isdigit() for char in match[0]) >= 4
+        ):
             return _part(region, *match.span()), 0.9
         return None
     for match in _CODE.finditer(text):

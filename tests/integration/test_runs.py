@@ -265,6 +265,25 @@ def test_an_interrupted_run_writes_what_is_done_and_the_next_goes_on(tmp_path: P
     assert len(Dataset(out)) == 40
 
 
+def test_a_killed_run_leaves_whole_parts_and_the_next_goes_on(tmp_path: Path) -> None:
+    folder, out = tmp_path / "scans", tmp_path / "out"
+    folder.mkdir()
+    for n in range(40):
+        Image.new("L", (20 + n, 20), n).save(folder / f"{n:02}.png")
+    code = "import docflow.runs.chunks\ndocflow.runs.chunks.MOST_SECONDS = 0.5\n" + SLOW
+    child = subprocess.Popen([sys.executable, "-c", code, str(folder), str(out)])
+    deadline = time.monotonic() + 60
+    while not list(out.glob("records/*/*.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    done = len(Dataset(out))
+    assert 1 <= done < 40
+    rest = execute(options(folder, out=out))
+    assert (rest.skipped, rest.documents) == (done, 40 - done)
+    assert sorted(rows(out)) == [f"{n:02}.png" for n in range(40)]
+
+
 def answer_for_size(request: Request) -> Answer | dict[str, Any]:
     """A different answer for every image, to tell rows apart."""
     return {"company": f"Shop {request.pages[0].width:.0f}", "total": None}

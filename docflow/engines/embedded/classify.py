@@ -13,7 +13,7 @@ from docflow.engines.embedded.boxes import choices_in
 from docflow.engines.embedded.context import Context
 from docflow.engines.embedded.figures import figures
 from docflow.engines.embedded.headings import headings_of
-from docflow.engines.embedded.pairs import page_pairs, pairs
+from docflow.engines.embedded.pairs import Pair, pairs
 from docflow.engines.embedded.vocabulary import is_total, read_data, spoken, squash
 from docflow.fields.text import plain
 from docflow.reading.layout import Layout, Line
@@ -67,8 +67,9 @@ def choose(choices: Sequence[str], question: str, context: Context) -> dict[str,
     """
     if not choices:
         return {}
-    seen = _look(context, {phrase for choice in choices for phrase in _own_phrases(choice)})
-    answers = _asked_for(question, context)
+    found = pairs(context)
+    seen = _look(context, found, {phrase for choice in choices for phrase in _own_phrases(choice)})
+    answers = _asked_for(question, found)
     scores = {choice: _score(choice, seen) + (3.0 if squash(choice) in answers else 0.0) for choice in choices}
     top = max(scores.values())
     weights = {choice: math.exp(score - top) for choice, score in scores.items()}
@@ -76,11 +77,11 @@ def choose(choices: Sequence[str], question: str, context: Context) -> dict[str,
     return {choice: weight / total for choice, weight in weights.items()}
 
 
-def _asked_for(question: str, context: Context) -> set[str]:
+def _asked_for(question: str, pairs_found: Sequence[Pair]) -> set[str]:
     """What stands behind labels all of whose longer words the question has, word by word and as a whole."""
     asked = {squash(word) for word in _TOKEN.findall(question)}
     found: set[str] = set()
-    for pair in pairs(context):
+    for pair in pairs_found:
         words = {squash(word) for word in _TOKEN.findall(pair.label) if len(word) > 3}
         if words and words <= asked and pair.value:
             found |= {squash(pair.value), *(squash(word) for word in _TOKEN.findall(pair.value))}
@@ -131,7 +132,7 @@ def _score(choice: str, seen: _Seen) -> float:
     return score
 
 
-def _look(context: Context, own: set[str]) -> _Seen:
+def _look(context: Context, pairs_found: Sequence[Pair], own: set[str]) -> _Seen:
     phrases: dict[str, float] = {}
     known = _all_phrases() | own
     for number, layout in enumerate(context.layouts):
@@ -146,7 +147,7 @@ def _look(context: Context, own: set[str]) -> _Seen:
                         alone = end - start + 1 == len(words)
                         weight = prominence * (1.3 if alone else 1.0)
                         phrases[joined] = max(phrases.get(joined, 0.0), weight)
-    return _Seen(phrases, _features(context))
+    return _Seen(phrases, _features(context, pairs_found))
 
 
 def _prominence(line: Line, layout: Layout, *, first_page: bool) -> float:
@@ -158,7 +159,7 @@ def _prominence(line: Line, layout: Layout, *, first_page: bool) -> float:
     return 0.6 + (0.4 if top else 0.0) + (0.8 if size > 1.35 else 0.4 if size > 1.12 else 0.0)
 
 
-def _features(context: Context) -> dict[str, float]:
+def _features(context: Context, pairs_found: Sequence[Pair]) -> dict[str, float]:
     """What the pages look like, each from 0 to 1."""
     layouts = [layout for layout in context.layouts if layout.lines]
     if not layouts:
@@ -168,7 +169,7 @@ def _features(context: Context) -> dict[str, float]:
     texts = [plain(line.text) for line in lines]
     amounts = [any(f.is_amount for f in figures(text)) for text in texts]
     totals = [amount and is_total(text) for text, amount in zip(texts, amounts, strict=True)]
-    found = page_pairs(first)
+    found = [pair for pair in pairs_found if pair.page == first.page.number]
     columns = _characters_across(first)
     prose = sum(len(line.words) for line in lines if len(line.cells) == 1 and len(line.words) >= 9)
     boxes = sum(len(choices_in(line.words)) for line in first.lines)

@@ -13,11 +13,14 @@ from docflow.fields.text import plain
 from docflow.reading.layout import Line
 
 _TIMES = re.compile(r"(?<![^\W\d_])[xX×*@✕](?![^\W\d_])")
-_MIDDLE_X = re.compile(r"(?<=\d)[xX](?=\d)")
+_MIDDLE_X = re.compile(r"(?<=[\d\s])[xX](?=\d)|(?<=\d)[xX](?=\s)")
 _UNIT = (
-    r"(?:pcs?|ea|pkts?|packs?|btl|bott?les?|botol|un|uds?|st[kc]?|szt|kgs?|g|gr|ml|cl|l|lt|ltr|lit(?:re|er)s?|m|mtr|units?"
+    r"(?:pcs?|ea|pkts?|packs?|btl|bott?les?|botol|un|uds?|st[kc]?|szt|kgs?|g|gr|lbs?|oz|ml|cl|l|lt|ltr|lit(?:re|er)s?|m|mtr|units?"
     r"|each|nos?|sets?|box(?:es)?|bags?|cans?|peti|pz|kpl|ks|db|adet|개|個|본|点|件)"
 )
+_EACH = re.compile(r"(?:[A-Z]{3}|[€$£]|kr|zł)?/\s?(?:kg|g|l|lb|oz|st|stk|pcs?|uds?|un|m|szt|db)\.?", re.IGNORECASE)
+"""What a price is for: "EUR/kg"."""
+_RATE = re.compile(r"\d{1,2}(?:[.,]\d{1,2})?%")
 _UNIT_BEHIND = re.compile(rf"\s{{0,2}}{_UNIT}\b\.?", re.IGNORECASE)
 _MEASURE = re.compile(r"(?:kg|g|gr|mg|ml|cl|l|cm|mm|m|pcs|pc|oz|lb|w|v|inch|s)\b", re.IGNORECASE)
 # Behind the amount of a line: tax letters, marks, a currency, and what OCR makes of them.
@@ -52,16 +55,20 @@ class ItemLine:
             taken = sum(max(0, min(end, b) - max(start, a)) for a, b in self.spans)
             if taken < 0.5 * len(word.text):
                 kept.append(word)
+        kept = [word for word in kept if not _EACH.fullmatch(word.text)]
         while kept and not any(ch.isalnum() for ch in kept[0].text):
             kept.pop(0)
+        alone = {id(cell.words[0]) for cell in self.line.cells if len(cell.words) == 1}
         while kept and not any(ch.isalnum() for ch in kept[-1].text):
             kept.pop()
+        if len(kept) > 1 and id(kept[-1]) in alone and _RATE.fullmatch(kept[-1].text):
+            kept.pop()  # a tax rate in a column of its own
         return kept
 
     @property
     def describes(self) -> bool:
         """Whether words of its own can name an item: some letters, and more than one code."""
-        rest = self.rest
+        rest = [word for word in self.rest if not _UNIT_BEHIND.fullmatch(word.text)]
         letters = [ch for word in rest for ch in word.text if ch.isalpha()]
         if any(ord(ch) > 0x2E80 for ch in letters):
             return True

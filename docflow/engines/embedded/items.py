@@ -30,6 +30,7 @@ _SUMS_BEFORE_ITEMS = 3
 """A summary may stand over the items; after so many sums without any item there is none to come."""
 _MARK = re.compile(r"\*+[A-Z]?$|\[[A-Z]{1,3}\]$|\([A-Z]\)$")
 _NUMBERED = re.compile(r"\s*\d{1,2}(?:\)|\.(?=\s|\d{3}|[^\W\d]))")
+_SAYS = re.compile(r"[^\W\d_]{3}|[\u3040-\u9fff\uac00-\ud7af]|^[^a-zA-Z]*\d[^a-zA-Z]*$")
 _LABELLED = re.compile(r":\s|:$")
 
 
@@ -66,10 +67,10 @@ def read_items(leaves: Sequence[Leaf], context: Context, table: Table | None) ->
     return found if better and len(context.layouts) == 1 else rows
 
 
-def _filled(rows: Sequence[Row]) -> tuple[int, int]:
-    """How many leaves were read, and how many letters."""
+def _filled(rows: Sequence[Row]) -> int:
+    """How many leaves were read; a text without a word does not count."""
     texts = [reading.printed for row in rows for reading in row.values() if reading.printed is not None]
-    return len(texts), sum(ch.isalpha() for text in texts for ch in text)
+    return sum(bool(_SAYS.search(text)) for text in texts)
 
 
 def mend(table: Table, roles: Mapping[str, Leaf]) -> list[Row]:
@@ -371,6 +372,7 @@ def _description(item: _Item, wants_code: bool) -> tuple[list[Word], Word | None
             continue
         while len(rest) > 1 and _MARK.match(rest[-1].text):
             rest = rest[:-1]
+        rest = [word for word in rest if not (word.text.isdigit() and len(word.text) >= 8)] or rest
         words += rest
     return words, code
 

@@ -82,6 +82,9 @@ _BRACKETS = re.compile(r"[(\[（【][^()\[\]（）【】]*[)\]）】]?")
 _COUNTED_ITEMS = re.compile(
     r"(?:no\.? of |number of )?(?:item|qty|quantity)\s?(?:\(s\)|s)?\s*:?\s*\d+\b", re.IGNORECASE
 )
+_SERVICE = re.compile(
+    r"\d\s?%\s*(?:svc|serv)|^(?:svc|serv)[a-z.]*\s*(?:charge|chg)?\.?:?\s*\(?\d+(?:[.,]\d+)?\s?%", re.IGNORECASE
+)
 _MISREAD = ("total", "subtotal", "totaal", "totale", "summe", "gesamt", "rounding", "change")
 _GLUED_CODE = re.compile(r"(?:RM|EUR|USD|GBP|CHF|SGD|MYR|AUD|INR|SEK|NOK|DKK|PLN)$")
 _CODE = re.compile(
@@ -97,7 +100,7 @@ def is_total(text: str) -> bool:
     words = _WORD.findall(plain)
     if not words:
         return False
-    if _COUNTED_ITEMS.match(plain):
+    if _COUNTED_ITEMS.match(plain) or _SERVICE.search(plain):
         return True
     bare = _WORD.findall(_BRACKETS.sub(" ", plain)) or words
     for length in range(min(len(bare), 5), 0, -1):

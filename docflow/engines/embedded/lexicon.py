@@ -291,6 +291,7 @@ class Lexicon:
     persons: frozenset[str]
     negations: frozenset[str]
     units: frozenset[str]
+    final: frozenset[str]
 
     def meaning(self, word: str) -> str:
         """One form for words that mean the same: "no" and "nr" are both "number"; others lose their ending."""
@@ -329,6 +330,7 @@ def lexicon() -> Lexicon:
         "persons": set(),
         "negations": set(),
         "units": set(),
+        "final": set(),
     }
 
     said: dict[tuple[str, ...], str] = {}
@@ -364,6 +366,7 @@ def lexicon() -> Lexicon:
         lists["titles"].update(one.get("titles", {}).get("words", ()))
         lists["negations"].update(one.get("negations", {}).get("words", ()))
         lists["units"].update(one.get("units", {}).get("words", ()))
+        lists["final"].update(one.get("final", {}).get("words", ()))
         lists["trades"].update(one.get("party", {}).get("trades", ()))
         lists["persons"].update(one.get("party", {}).get("persons", ()))
     for role, words in neutral().words.items():
@@ -389,6 +392,7 @@ def lexicon() -> Lexicon:
         frozenset(map(fold, lists["persons"])),
         frozenset(map(fold, lists["negations"])),
         frozenset(map(fold, lists["units"])),
+        frozenset(map(fold, lists["final"])),
     )
 
 

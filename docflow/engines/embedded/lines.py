@@ -23,11 +23,13 @@ _CONTACT = re.compile(
 _PHONE = re.compile(r"^[\W_]*(?:\+?\d[\d\s().\-/]{7,}\d)[\W_]*$")
 _CODE = re.compile(r"^[\W_]*[a-z]{0,5}[\W_]*\d[\d\s.\-/]{3,}[\W_]*[a-z]{0,2}[\W_]*$")
 _BRACKETED_NUMBER = re.compile(
-    r"\s*[\(\[]\s*(?:[A-Za-z.:#\s]{0,22}?\s*[:#]?\s*)?(?=[^()\[\]]*\d[^()\[\]]*\d[^()\[\]]*\d[^()\[\]]*\d)[A-Z]{0,4}[\dOoIl][\dA-Za-z\s.\-–·/]{3,20}\s*[\)\]]?\W*$"
+    r"\s*[\(\[]\s*(?:[A-Za-z.:#\s]{0,22}?\s*[:#]?\s*)?(?=[^()\[\]]*(?:\d[^()\[\]]*){4})"
+    r"[A-Z]{0,4}[\dOoIl][\dA-Za-z\s.\-–·/]{3,20}\s*[\)\]]?\W*$"
 )
 _TRAILING_NUMBER = re.compile(r"\s+(?:\d{4,8}\s?-\s?[A-Z]\)?|\d{9,14})\W*$")
 _UNIT_START = re.compile(
-    r"^\W*(?:(?:no|nr|lot|unit|flat|apt|suite|ste|shop|blk|block|level|lvl|ground floor|gf|room|kiosk|k|g|p\.?o\.? ?box)\b[\s.:#]*[\w/&,\-. ]*\d|#?\d{1,5}[a-z]?(?:[\s,\-/&]|$)|[a-z]{1,2}-?\d+[\s,\-])"
+    r"^\W*(?:(?:no|nr|lot|unit|flat|apt|suite|ste|shop|blk|block|level|lvl|ground floor|gf|room|kiosk|k|g|p\.?o\.? ?box)"
+    r"\b[\s.:#]*[\w/&,\-. ]*\d|#?\d{1,5}[a-z]?(?:[\s,\-/&]|$)|[a-z]{1,2}-?\d+[\s,\-])"
 )
 _MONEY = re.compile(r"\d[.,]\d{2}(?!\d)")
 _TIME = re.compile(r"\b\d{1,2}:\d{2}\b")
@@ -234,7 +236,7 @@ class WordList:
         for phrase in sorted(phrases, key=lambda phrase: (-len(phrase), phrase)):
             self._by_first.setdefault(phrase[0], []).append(phrase)
         single = {phrase[0] for phrase in phrases if len(phrase) == 1}
-        self._endings = tuple(word for word in sorted(single) if len(word) > 2) + ("str",) if endings else ()
+        self._endings = (*(word for word in sorted(single) if len(word) > 2), "str") if endings else ()
         # Scripts without spaces between words: any place of a longer run counts.
         self._inside = tuple(word for word in sorted(single) if word[0] >= "\u1100")
 

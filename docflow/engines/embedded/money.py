@@ -6,7 +6,6 @@ decides: what was paid less the change, the sum before tax and the tax, the roun
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,9 +19,6 @@ from docflow.fields.currencies import currencies
 from docflow.fields.kinds import Kind
 
 _CENT = Decimal("0.01")
-_LAST_WORDS = re.compile(
-    r"round|payable|grand|nett?\b|final|after|amount due|to pay|balance due|total due|ttc|zu zahlen|te betalen|a payer|gesamt|brutto|incl|합계|결제"
-)
 
 
 @dataclass(slots=True, eq=False)
@@ -313,6 +309,11 @@ class _Figures:
         self.exact_change = any(paid - change > 0 for paid in map(abs, self.paid) for change in self.change)
 
 
+def _is_last(label: Label) -> bool:
+    """Whether a label of a total says that nothing comes after it: rounded, to pay, all taxes included."""
+    return any(token.text in lexicon().final for token in label.line.tokens)
+
+
 _OTHERS = (
     "change", "discount", "rounding", "quantity", "tip", "balance", "unit_price", "service_charge", "shipping",
     "due_date", "date", "invoice_number", "order_number", "tax_rate", "code", "phone", "vat", "registration_number",
@@ -326,7 +327,7 @@ def _total_score(amount: Amount, figures: _Figures, own: tuple[str, ...]) -> flo
     others = amount.claims(*_OTHERS)
     if total > max(subtotal, tax, others) - 0.01:
         score += 2.0 * total
-        if amount.label is not None and _LAST_WORDS.search(amount.label.line.folded):
+        if amount.label is not None and _is_last(amount.label):
             score += 0.4
     elif subtotal > 0:
         score += 0.3 * subtotal

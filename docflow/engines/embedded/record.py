@@ -11,14 +11,24 @@ from typing import Any
 
 from docflow.engines.base import Piece
 from docflow.engines.embedded import days as day_reading
+from docflow.engines.embedded.addresses import addresses
 from docflow.engines.embedded.context import ABSENT, UNREADABLE, Context, LeafReading, Span
 from docflow.engines.embedded.head import Found, Head
 from docflow.engines.embedded.mending import mend
 from docflow.engines.embedded.money import Candidate, Ledger
+from docflow.engines.embedded.names import Names
 from docflow.engines.embedded.pairing import labels_for, pairs
 from docflow.engines.embedded.parties import address_under, parties
 from docflow.engines.embedded.questions import ListQuestion, Question, asked
-from docflow.engines.embedded.singles import booleans, choices, currencies, headings, payment_methods, shaped
+from docflow.engines.embedded.singles import (
+    asks_for_heading,
+    booleans,
+    choices,
+    currencies,
+    headings,
+    payment_methods,
+    shaped,
+)
 from docflow.engines.embedded.values import take
 from docflow.fields.kinds import Kind
 from docflow.fields.text import collapse, fold
@@ -129,6 +139,10 @@ class Reader:
         return Head(self._context, self._labels)
 
     @cached_property
+    def _names(self) -> Names:
+        return Names(self._head)
+
+    @cached_property
     def _total(self) -> Candidate | None:
         best = self._ledger.totals()[:1]
         return best[0] if best and best[0].score >= _TOTAL_FLOOR else None
@@ -163,15 +177,15 @@ class Reader:
     def _parties(self, question: Question) -> list[Option]:
         options = [_found(one, 0.5) for one in parties(self._context, question, self._labels, self._head.reader)]
         if question.concept in _ISSUERS or question.about in _ISSUERS:
-            options += [_found(one, 0.6) for one in self._head.names]
+            options += [_found(one, 0.6) for one in self._names.issuers]
         if question.concept == "customer":
-            options += [_found(one, 0.5) for one in self._head.recipients]
+            options += [_found(one, 0.5) for one in self._names.recipients]
         return _best_first(options)
 
     def _addresses(self, question: Question) -> list[Option]:
         options = [_found(one, 0.5) for one in address_under(self._context, question, self._labels, self._head.reader)]
         if not question.about or question.about in _ISSUERS:
-            options += [_found(one, 0.2) for one in self._head.addresses]
+            options += [_found(one, 0.2) for one in addresses(self._head)]
         return _best_first(options)
 
     def _currencies(self, question: Question) -> list[Option]:
@@ -193,6 +207,8 @@ class Reader:
 
     def _texts(self, question: Question) -> list[Option]:
         names = (question.path, *question.concepts)
+        if asks_for_heading(question):
+            return [Option(span.text, (span.piece,), score, 0.15) for span, score in headings(self._context)]
         options = [
             Option(span.text, (span.piece,), score, 0.45, (span,))
             for span, score in shaped(self._context, question.concept, self._head)
@@ -205,10 +221,6 @@ class Reader:
         if question.concept == "payment_method":
             options += [
                 Option(span.text, (span.piece,), score, 0.3, (span,)) for span, score in payment_methods(self._ledger)
-            ]
-        if question.kind is Kind.TEXT and not options:
-            options += [
-                Option(span.text, (span.piece,), score, 0.3) for span, score in headings(self._context, question)
             ]
         return _best_first(options)
 

@@ -19,7 +19,6 @@ from docflow.fields.currencies import find_currency
 from docflow.fields.identifiers import find_ibans, valid_vat
 from docflow.fields.words import find_emails, find_links
 
-
 _CURRENCY_HEAD = re.compile(r"[(\[]\s?[^\W\d_]{0,3}[$€£¥]?\s?[)\]]|[$€£¥₩]")
 _FULL_STOP = re.compile(r"[.;!?]\s+|[.;!?]$")
 
@@ -123,19 +122,34 @@ def choices(context: Context, question: Question, labels: Mapping[int, list[Labe
     return sorted(found, key=lambda one: -one[2])
 
 
-def headings(context: Context, question: Question) -> list[tuple[Span, float]]:
-    """For a field that asks for the document's title: the lines of the first page's head in the largest letters."""
-    if not {"title", "heading", "subject"} & set(question.names[-1].split()) or not context.layouts:
+def asks_for_heading(question: Question) -> bool:
+    """Whether a field asks for what the document calls itself, and not for somebody's title."""
+    name = set(words_of(question.names[-1]))
+    described = set(words_of(question.description))
+    return bool(name & {"title", "heading", "headline"}) and (
+        bool(described & {"heading", "headline", "header", "document", "form", "page", "top"}) or "heading" in name
+    )
+
+
+def headings(context: Context) -> list[tuple[Span, float]]:
+    """The lines of the first page's head, those in the largest letters and furthest up first."""
+    if not context.layouts or not context.layouts[0].lines:
         return []
     layout = context.layouts[0]
     found = []
     for line in context.printed[: min(12, len(layout.lines))]:
-        for start, end in line.spans:
+        for start, end in line.stretches():
             span = Span(line, start, end)
             letters = sum(char.isalpha() for char in span.text)
-            if letters >= 4 and letters > 0.6 * len(span.text.replace(" ", "")):
-                size = span.box.height / layout.height if layout.height else 1.0
-                found.append((span, 0.3 * size - 0.03 * line.number))
+            if (
+                letters >= 4
+                and letters > 0.6 * len(span.text.replace(" ", ""))
+                and not span.text.rstrip().endswith(":")
+            ):
+                heights = [word.level_box.height for word in line.words(start, end)]
+                title = words_of(span.text) in lexicon().titles
+                size = max(heights) / layout.height if layout.height else 1.0
+                found.append((span, 0.3 * size - 0.03 * line.number + (0.2 if title else 0.0)))
     return sorted(found, key=lambda one: -one[1])
 
 

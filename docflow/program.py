@@ -31,6 +31,7 @@ from pydantic import BaseModel
 from docflow.documents.model import Page
 from docflow.errors import ProgramError, SchemaError
 from docflow.fields.kinds import KIND_KEY, Kind
+from docflow.rules import Alternatives, rules_of
 
 if TYPE_CHECKING:
     from sglang.lang.ir import SglExprList, SglFunction
@@ -75,6 +76,13 @@ class Program:
         if self.model is None:
             raise ProgramError(f"program {self.name} chooses among kinds and has no record model of its own")
         return record_schema(self.model)
+
+    @cached_property
+    def rules(self) -> list[Alternatives]:
+        """What the record's fields say about each other, as its schema declares it. Raises SchemaError."""
+        if self.json_schema is not None:
+            return rules_of(self.json_schema)
+        return rules_of(self.model.model_json_schema() if self.model else {})
 
     @cached_property
     def version(self) -> str:

@@ -1,7 +1,7 @@
 """A demand for payment that one business sends to another, or to a customer."""
 
 import sglang as sgl
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from docflow.fields import Currency, Date, Identifier, Money, Party, Quantity, Text
 from docflow.program import images, instructions, program, schema_of
@@ -15,6 +15,17 @@ class Item(BaseModel):
 
 
 class Invoice(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-rules": [
+                "amount_untaxed + tax = amount",
+                "sum(items.amount) = amount_untaxed or sum(items.amount) = amount",
+                "amount_untaxed <= amount",
+                "date <= due_date",
+            ]
+        }
+    )
+
     issuer: Party | None = Field(None, description="who sends the invoice and gets the money")
     customer: Party | None = Field(None, description="who the invoice is for")
     invoice_number: Identifier | None = Field(None, description="the number of this invoice")

@@ -1,7 +1,7 @@
 """What a shop, restaurant or petrol station prints when it has been paid."""
 
 import sglang as sgl
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from docflow.fields import Address, Currency, Date, Identifier, Money, Party, Quantity, Text
 from docflow.program import images, instructions, program, schema_of
@@ -15,6 +15,10 @@ class Item(BaseModel):
 
 
 class Receipt(BaseModel):
+    model_config = ConfigDict(
+        json_schema_extra={"x-rules": ["tax <= total", "subtotal + tax = total or subtotal = total"]}
+    )
+
     company: Party | None = Field(None, description="the seller's name, as in its letterhead")
     address: Address | None = Field(None, description="the seller's postal address")
     receipt_number: Identifier | None = Field(None, description="the number of this receipt or bill")

@@ -13,9 +13,8 @@ __all__ = ["ErrorInfo", "Evidence", "PageInfo", "Result", "extract_document"]
 
 
 def __getattr__(name: str) -> Any:
-    # The SGLang front end comes with it, most of a second: whoever only reads results does not wait for that.
-    if name != "extract_document":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from docflow.extraction.extract import extract_document
+    if name == "extract_document":  # brings SGLang's front end along; who only reads results should not wait for it
+        from docflow.extraction.extract import extract_document
 
-    return extract_document
+        return extract_document
+    raise AttributeError(name)

@@ -23,6 +23,7 @@ from docflow.extraction.leaves import Keys, Leaf, leaves_of, nest, parse_answer,
 from docflow.extraction.result import ErrorInfo, Evidence, PageInfo, Result
 from docflow.fields import Kind, Locale, Normalised, detect, locale_named, normalise
 from docflow.program import KIND, RECORD, Program
+from docflow.rules import weighed, weights
 from docflow.schemas import violations
 from docflow.settings import ExtractionSettings, Grounding
 
@@ -259,7 +260,12 @@ class _Reading:
 
     def evidence(self) -> list[Evidence]:
         """What is known of every leaf, in the order of the schema."""
-        return [entry for leaf in self.leaves.values() for entry in self._evidence_of(leaf)]
+        said = weights(self.program.rules, {keys: self._value(keys) for keys in self.leaves})
+        return [
+            replace(entry, confidence=weighed(entry.confidence, said.get(leaf.keys)))
+            for leaf in self.leaves.values()
+            for entry in self._evidence_of(leaf)
+        ]
 
     def _evidence_of(self, leaf: Leaf) -> list[Evidence]:
         hint = self.hints.get(leaf.keys, LeafHint())

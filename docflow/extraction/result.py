@@ -26,6 +26,7 @@ class Evidence:
     A leaf that was read in several pieces (an address over three lines) has an entry a piece, in reading order.
     ``page`` counts from 1; ``box`` is in the unit of that page. ``found`` is None for a null leaf, and when grounding
     is off. ``confidence`` is the probability, 0 to 1, that the leaf is right. ``reason`` says why a leaf is null.
+    ``raw_confidence`` is what the confidence was before it was calibrated to labelled documents, None where it was not.
     """
 
     path: str
@@ -36,6 +37,7 @@ class Evidence:
     found: Found | None
     confidence: float
     reason: Reason | None = None
+    raw_confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class Result(Generic[R]):
 
     ``data`` holds the typed Python values by field name whenever the engine answered (also when the record is
     invalid); ``record`` is the validated model and None unless ``status`` is ``valid``. ``answer`` is the engine's
-    last text unless the record is valid. ``seconds`` is wall time.
+    last text unless the record is valid. ``seconds`` is wall time. ``needs_review`` says whether somebody should look
+    at it, None where that was not asked or cannot be told.
     """
 
     document_id: str
@@ -99,5 +102,6 @@ class Result(Generic[R]):
     attempts: int = 1
     fallback: bool = False
     grounding: Grounding = "full"
+    needs_review: bool | None = None
     seconds: float = 0.0
     created_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))

@@ -89,9 +89,16 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
     beside = _trimmed(line, label.span.end, _until_next_label(label.span.end, line.spans[here][1], on_line))
     if beside is not None and not colon and _ASIDE.match(line.text, label.span.end, line.spans[here][1]):
         beside = None  # "Tenant (Lessee)", "Amount (EUR)": more of the label
-    if beside is not None:
+    longer = (
+        beside is not None
+        and not colon
+        and here + 1 < len(line.spans)
+        and not any(char.isdigit() for char in beside.text)
+        and not any(_begins_a_pair(other) for other in on_line if other.span.start >= line.spans[here + 1][0])
+    )
+    if beside is not None and not longer:
         yield Region(beside, "beside")
-    elif not colon and label.marked and _is_stacked(context, line, here, labels):
+    elif beside is None and not colon and label.marked and _is_stacked(context, line, here, labels):
         under = _under(context, line, here)
         if under is not None:
             yield Region(under, "stacked")
@@ -104,6 +111,8 @@ def regions(context: Context, label: Label, labels: Mapping[int, list[Label]]) -
         right = _trimmed(line, start, _until_next_label(start, end, on_line))
         if right is not None:
             yield Region(right, "right", steps)
+    if longer and beside is not None:  # "Registration mark   AK71 PLM": what follows is more of the label
+        yield Region(beside, "beside", 1)
     if label.marked and (beside is not None or (steps and colon)):
         return
     yield from _regions_below(context, line, here, labels)
@@ -150,7 +159,7 @@ def _under(context: Context, line: PrintedLine, here: int) -> Span | None:
 
 def _is_stacked(context: Context, line: PrintedLine, here: int, labels: Mapping[int, list[Label]]) -> bool:
     """Whether a row of labels stands over a row of values: cells under cells, and no label under this one."""
-    if len(line.cells) < 2:
+    if len(line.cells) < 2 or any(char.isdigit() for char in line.text):
         return False
     below = context.below(line.cells[here], reach=2.0)
     if below is None or not _lines_up(line.cells[here], below):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cached_property
 
 from docflow.engines.embedded.head import Found, Head, block_of
-from docflow.engines.embedded.lexicon import lexicon, tokens
+from docflow.engines.embedded.lexicon import lexicon, tokens, words_of
 from docflow.engines.embedded.lines import HeadLine, without_number
 from docflow.fields.text import fold
+from docflow.reading.layout import Cell
 
 _SENDERS = ("issuer", "owner", "employer", "landlord", "laboratory", "insurer")
 
@@ -140,7 +141,9 @@ class Names:
             if cell.noise or cell.contact or cell.registration or cell.title or cell.labelled or cell.address >= 0.7:
                 continue
             block = block_of(cell)
-            top = next((one for one in block.cells if not self._head.is_senders_line(one)), None)
+            top = next(
+                (one for one in block.cells if not self._head.is_senders_line(one) and not _is_salutation(one)), None
+            )
             if (
                 top is not None
                 and not self._head.is_repeated(cell)
@@ -149,6 +152,11 @@ class Names:
             ):
                 found.append(self._name(self._head.cells, place, 0.7 - 0.01 * place))
         return sorted(found, key=lambda one: -one.score)
+
+
+def _is_salutation(cell: Cell) -> bool:
+    """Whether a cell holds nothing but a form of address: "Frau", "Mr"."""
+    return all(word in lexicon().persons for word in words_of(cell.text))
 
 
 def _is_sentence(text: str) -> bool:

@@ -47,15 +47,16 @@ def labels_for(context: Context, questions: Iterable[Question]) -> dict[int, lis
     soft = _soft_labels(context, questions, known, own)
     merged: dict[int, list[Label]] = {}
     meanings = {question.path: question.concepts for question in questions}
+    claimed = {concept for question in questions for concept in question.concepts}
     for number in known.keys() | own.keys() | soft.keys():
         labels = list(known.get(number, ()))
         for label in (*own.get(number, ()), *soft.get(number, ())):
-            labels = _merge(labels, label, meanings)
+            labels = _merge(labels, label, meanings, claimed)
         merged[number] = sorted(labels, key=lambda label: label.span.start)
     return merged
 
 
-def _merge(labels: list[Label], new: Label, meanings: Mapping[str, tuple[str, ...]]) -> list[Label]:
+def _merge(labels: list[Label], new: Label, meanings: Mapping[str, tuple[str, ...]], claimed: set[str]) -> list[Label]:
     clashing = [label for label in labels if label.span.overlaps(new.span)]
     if not clashing:
         return [*labels, new]
@@ -66,6 +67,9 @@ def _merge(labels: list[Label], new: Label, meanings: Mapping[str, tuple[str, ..
             said = max((longest.names.get(concept, 0.0) for concept in meanings.get(path, ())), default=0.0)
             if said > 0:
                 kept[path] = strength * said
+        if not kept and not longest.names.keys() & claimed:
+            # "Balance due" for a field "balance", where no other field asks for what is due.
+            kept = {path: 0.75 * strength for path, strength in new.names.items()}
         if not kept:
             return labels
         return [_with(label, kept) if label is longest else label for label in labels]

@@ -14,6 +14,8 @@ from docflow.engines.embedded.values import take
 from docflow.fields.kinds import Kind
 
 _MAX_LINES = 6
+_SAID = 1.5
+"""How much more a name counts that a label announces in so many words than one that only looks like a name."""
 
 
 def parties(context: Context, question: Question, labels: Mapping[int, list[Label]], reader: LineReader) -> list[Found]:
@@ -24,6 +26,7 @@ def parties(context: Context, question: Question, labels: Mapping[int, list[Labe
         if taken is None:
             continue
         span, look = taken
+        span = _name_part(span, reader)
         line = reader.span(span.line, span.start, span.end)
         score = pair.score * look
         if line.contact or line.registration:
@@ -34,10 +37,22 @@ def parties(context: Context, question: Question, labels: Mapping[int, list[Labe
             score += 0.2
         if _is_label(span, labels):
             score -= 0.5
+        elif score >= 1.0 and pair.label.leads and pair.label.marked and not (line.contact or line.registration):
+            score += _SAID
         text = without_number(span.text)
         end = span.start + len(text) if span.text.startswith(text) else span.end
         found.append(Found(text, (span.line.piece(span.start, end),), score, (span.line.number,)))
     return sorted(found, key=lambda one: -one.score)
+
+
+def _name_part(span: Span, reader: LineReader) -> Span:
+    """The name alone where its address follows on the line: "SCI Les Tilleuls, 8 rue Pasteur, 69003 Lyon"."""
+    comma = span.text.find(",")
+    if comma > 2:
+        rest = reader.span(span.line, span.start + comma + 1, span.end)
+        if rest.address >= 0.7 and reader.span(span.line, span.start, span.start + comma).address < 0.7:
+            return Span(span.line, span.start, span.start + comma)
+    return span
 
 
 def address_under(

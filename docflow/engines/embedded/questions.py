@@ -150,6 +150,8 @@ def _look(kind: Kind, concepts: list[str], words: tuple[str, ...]) -> Kind:
     known = lexicon()
     closer = known.kinds.get(concepts[0]) if concepts else None
     if kind is Kind.TEXT:
+        if words and known.meaning(words[-1]) == "address":
+            return Kind.ADDRESS
         if concepts[:1] == ["currency"]:
             return Kind.CURRENCY
         if closer in (Kind.PARTY, Kind.ADDRESS, Kind.IDENTIFIER, Kind.DATE, Kind.MONEY):

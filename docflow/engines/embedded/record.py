@@ -34,6 +34,8 @@ from docflow.fields.kinds import Kind
 from docflow.fields.text import collapse, fold
 
 _ISSUERS = ("issuer", "employer", "laboratory", "landlord", "insurer")
+_ADDRESSED = ("customer", "employee", "tenant", "patient", "insured")
+"""Who a letter goes to, where no label says more."""
 _PLAIN_DATES = ("date", "report_date", "pay_date", "signature_date")
 _SUMS = ("total", "subtotal", "tax")
 _ISO = re.compile(r"\b(?:ISO|code)\b", re.IGNORECASE)
@@ -178,7 +180,7 @@ class Reader:
         options = [_found(one, 0.5) for one in parties(self._context, question, self._labels, self._head.reader)]
         if question.concept in _ISSUERS or question.about in _ISSUERS:
             options += [_found(one, 0.6) for one in self._names.issuers]
-        if question.concept == "customer":
+        if question.concept in _ADDRESSED:
             options += [_found(one, 0.5) for one in self._names.recipients]
         return _best_first(options)
 

@@ -25,6 +25,9 @@ _SITE = re.compile(
 )
 _PHONE = re.compile(r"\+?\(?\d[\d\s().\-/]{5,}\d")
 _CODE = re.compile(r"#?\s?[^\W_][\w\-/.#+]*(?:(?<=\d)\s(?=\d{2,})[\d\-/]+)*")
+_GROUPS = re.compile(r"(?=(?:\D*\d){4})[A-Z0-9]+(?:[ .\-/][A-Z0-9]+)*$")
+_MORE_CODE = re.compile(r"(?: (?:[A-Z]{1,3}|[A-Z0-9\-/.]*\d[A-Z0-9\-/.]*)(?![a-z:]))+$")
+"""Further groups of a code, up to the end of its cell: "AK71 PLM", "12 150789 V 004"."""
 _GROUPED_CODE = re.compile(r"[A-Za-z]{0,4}[\s\-]?\d[\dA-Za-z]*(?:[\s.\-/][\dA-Za-z]*\d[\dA-Za-z]*)*")
 _CENTS = re.compile(r"[.,]\d{2}$")
 _BOX_YES = re.compile(r"[☒☑✓✔■]|\[\s*[xX✓]\s*\]|\(\s*[xX]\s*\)")
@@ -85,6 +88,9 @@ def _identifier(concept: str, region: Span, context: Context) -> tuple[Span, flo
         span = Span(span.line, span.start, span.start + len(stripped))
         if any(span.start < date.end and date.start < span.end for date in context.dates.get(span.line.number, ())):
             continue
+        rest = _MORE_CODE.match(region.line.text[: region.end], span.end)
+        if rest and len(span.text) + len(rest[0]) <= 24:
+            span = Span(span.line, span.start, rest.end())
         before = sum(char.isalpha() for char in text[: match.start()])
         look = 1.0 if digits >= 3 or len(stripped) >= 5 else 0.7
         if "." in stripped and stripped.replace(".", "").replace(",", "").isdigit():

@@ -96,6 +96,26 @@ def test_dotted_leaders_are_no_part_of_label_or_value() -> None:
     assert pairs_of(["Name: ........ Ann Lee", "Signature: ____________"]) == [("Name", "Ann Lee"), ("Signature", None)]
 
 
+def test_numbered_entries_and_what_was_filled_in_below_them() -> None:
+    assert pairs_of(
+        [
+            "APPLICATION FOR A PERMIT",
+            "1. Full name of applicant",
+            "   Maria Gonzales",
+            "2. Mailing address",
+            "   12 Elm St, Springfield",
+            "3. Phone number: (555) 010-0199",
+            "4. Signature ___________   Date _________",
+        ]
+    ) == [
+        ("1. Full name of applicant", "Maria Gonzales"),
+        ("2. Mailing address", "12 Elm St, Springfield"),
+        ("3. Phone number", "(555) 010-0199"),
+        ("4. Signature", None),
+        ("Date", None),
+    ]
+
+
 def test_ticked_boxes_are_the_value_of_the_label_before_them() -> None:
     assert pairs_of(["Marital status: ☐ single ☑ married", "Newsletter: [x] yes [ ] no"]) == [
         ("Marital status", "married"),

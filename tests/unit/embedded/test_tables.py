@@ -188,6 +188,31 @@ def test_two_tables_side_by_side_go_to_the_lists_that_name_them() -> None:
     ]
 
 
+def test_a_ledger_keeps_debit_and_credit_apart() -> None:
+    schema = a_list(
+        date=text("date"), description=text(), debit=text("money"), credit=text("money"), balance=text("money")
+    )
+    page = [
+        "Date            Description                 Debit        Credit        Balance",
+        "02/03/2024      Card payment                25.00                       975.00",
+        "05/03/2024      Salary                                 2,000.00       2,975.00",
+    ]
+    assert rows(schema, page, path="transactions") == [
+        ["02/03/2024", "Card payment", "25.00", None, "975.00"],
+        ["05/03/2024", "Salary", None, "2,000.00", "2,975.00"],
+    ]
+
+
+def test_figures_of_a_line_mend_columns_that_do_not_multiply() -> None:
+    page = [
+        "Description      U.P Iss Exc      Sale      Amt",
+        "White loaf       2.13   10   8       2      4.26",
+        "Jumbo loaf       2.97   10   7       3      8.91",
+        "Total                                      13.17",
+    ]
+    assert rows(INVOICE_ITEMS, page) == [["White loaf", "2", "2.13", "4.26"], ["Jumbo loaf", "3", "2.97", "8.91"]]
+
+
 def test_every_value_comes_with_the_place_of_its_words() -> None:
     context = Context((page_of(INVOICE),))
     reading = read_list(INVOICE_ITEMS, "items", context)[1]["description"]

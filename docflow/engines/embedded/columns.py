@@ -20,6 +20,8 @@ from docflow.fields.kinds import Kind
 from docflow.fields.text import plain
 
 _TAX = {"tax_rate", "tax_code", "tax_amount", "net_amount", "amount", "base", "position"}
+_NAMES = (("description",), ("test",))
+"""What names a row, and so has letters."""
 
 
 def assign(table: Table) -> None:
@@ -36,7 +38,8 @@ def assign(table: Table) -> None:
         for lane in lanes:
             score = _head_score(leaf, table.headings[lane])
             share = _share(table, lane, leaf.kind)
-            if score <= 0 or share < 0.3:
+            nameless = leaf.concepts[:1] in _NAMES and letters_in(table, lane) < 2
+            if score <= 0 or share < 0.3 or nameless:
                 continue
             if money and "amount" in leaf.concepts[:1] and lane == money[-1]:
                 score += 0.4
@@ -99,7 +102,7 @@ def _fill_in(table: Table, texts: Sequence[bool], money: Sequence[int]) -> None:
     for leaf in table.leaves:
         if leaf.name in table.columns:
             continue
-        if leaf.concepts[:1] in (("description",), ("test",)):
+        if leaf.concepts[:1] in _NAMES:
             free = [
                 lane
                 for lane in range(len(texts))

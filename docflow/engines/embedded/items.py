@@ -48,7 +48,7 @@ class _Item:
 def read_items(leaves: Sequence[Leaf], context: Context, table: Table | None) -> list[Row] | None:
     """The items: the rows of the table where it has all that items need, else its lines read one by one.
 
-    None where neither the table's rows nor the lines say enough.
+    None where the leaves have no amount.
     """
     roles = _roles(leaves)
     if "amount" not in roles:
@@ -60,7 +60,7 @@ def read_items(leaves: Sequence[Leaf], context: Context, table: Table | None) ->
         return found
     rows = mend(table, roles)
     if not _table_serves(table, roles):
-        return found if len(found) >= len(rows) else None
+        return found if len(found) >= len(rows) and _filled(found) > _filled(rows) else rows
     amount = roles["amount"].name
     sums = printed_sums(context)
     better = adds_up(found, amount, sums) and (not adds_up(rows, amount, sums) or _filled(found) > _filled(rows))

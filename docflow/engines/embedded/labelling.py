@@ -13,6 +13,17 @@ LONGEST_LABEL = 48
 _LEADERS = re.compile(r"(?:[._…·‥\-–]\s?){3,}|_{2,}")
 _EDGES = " \t.·…_‥:*•–-"
 
+_NUMBERING = re.compile(r"\(?(?:\d{1,2}[.)]|[a-zA-Z]\))\s+")
+_NUMBERED = re.compile(r"\(?(\d{1,2})[.)]\s+(?=[^\W\d_])")
+_BLANK = re.compile(r"_{3,}|\.{4,}|…{2,}")
+_COLONS = (":", "\uff1a")
+
+
+def numbering(text: str) -> int | None:
+    """The number that a text begins with, as the entries of a form do ("3. Phone"); None where it has none."""
+    match = _NUMBERED.match(text)
+    return int(match[1]) if match else None
+
 
 def label_text(words: Sequence[Word]) -> str:
     """A label without its colon, leaders and numbering marks; empty where nothing is left."""
@@ -29,7 +40,7 @@ def value_text(words: Sequence[Word]) -> str:
 
 def label_like(text: str) -> bool:
     """Whether a text can be a label: some words, no sentence, no number, no amount."""
-    text = text.strip(_EDGES)
+    text = _NUMBERING.sub("", text.strip(_EDGES))
     letters = sum(ch.isalpha() for ch in text)
     digits = sum(ch.isdigit() for ch in text)
     return (
@@ -44,23 +55,21 @@ def label_like(text: str) -> bool:
 
 
 def split_at_colons(words: Sequence[Word]) -> list[tuple[list[Word], list[Word]]]:
-    """Split the words of a cell at its colons into labels and values; empty where it holds no label with a colon."""
+    """Split the words of a cell into labels and values, at colons and at lines to write on; empty where it has none."""
     splits = [
-        index for index, word in enumerate(words) if word.text.endswith((":", ":")) and not word.text[:1].isdigit()
+        index
+        for index, word in enumerate(words)
+        if _BLANK.fullmatch(word.text)
+        or (word.text.endswith(_COLONS) and not word.text[:1].isdigit() and (index or len(word.text) > 1))
     ]
-    splits += [index for index, word in enumerate(words) if index and word.text in (":", ":") and index not in splits]
-    splits = sorted(set(splits))
-    if not splits:
-        return []
     found: list[tuple[list[Word], list[Word]]] = []
     begin = 0
     for number, split in enumerate(splits):
+        if split < begin:
+            continue
         label = list(words[begin : split + 1])
         following = splits[number + 1] if number + 1 < len(splits) else None
-        if following is None:
-            end = len(words)
-        else:
-            end = _label_start(words, split + 1, following)
+        end = len(words) if following is None else _label_start(words, split + 1, following)
         if label_like(label_text(label)):
             found.append((label, list(words[split + 1 : end])))
         elif found:
@@ -71,15 +80,11 @@ def split_at_colons(words: Sequence[Word]) -> list[tuple[list[Word], list[Word]]
 
 def _label_start(words: Sequence[Word], first: int, colon: int) -> int:
     """Where the label that ends at ``colon`` begins: after the widest gap, or with its last capitalised word."""
-    best = colon
-    for index in range(colon, first, -1):
+    for index in range(colon, first - 1, -1):
         gap = words[index].level_box.x0 - words[index - 1].level_box.x1
-        if gap > 0.8 * words[index].level_box.height:
+        if gap > 0.8 * words[index].level_box.height or words[index].text[:1].isupper():
             return index
-        if words[index].text[:1].isupper():
-            best = index
-            break
-    return best
+    return colon
 
 
 def is_filling(text: str) -> bool:

@@ -16,7 +16,14 @@ from dataclasses import dataclass
 from docflow.documents.model import Word
 from docflow.engines.embedded.boxes import choices_in
 from docflow.engines.embedded.context import Context
-from docflow.engines.embedded.labelling import is_filling, label_like, label_text, split_at_colons, value_text
+from docflow.engines.embedded.labelling import (
+    is_filling,
+    label_like,
+    label_text,
+    numbering,
+    split_at_colons,
+    value_text,
+)
 from docflow.reading.layout import Cell, Layout
 from docflow.reading.sizes import is_tight, size_of
 
@@ -43,6 +50,7 @@ def page_pairs(layout: Layout) -> list[Pair]:
     reader = _PageReader(layout)
     reader.ticked()
     reader.with_colon()
+    reader.numbered()
     reader.above()
     reader.blanks()
     reader.side_by_side()
@@ -193,6 +201,25 @@ class _PageReader:
             self.take([following])
             words += following.words
         return words
+
+    # --- numbered entries ---------------------------------------------------------------------------------------
+
+    def numbered(self) -> None:
+        """Entries with numbers in front ("2. Mailing address") and what was filled in beside or below them."""
+        entries = [cell for cell in self.cells if cell.index == 0 and numbering(cell.text) is not None]
+        numbers = [numbering(cell.text) for cell in entries]
+        if len(entries) < 3 or numbers != sorted(set(numbers), key=lambda number: number or 0):
+            return
+        for cell in entries:
+            if not self.free(cell) or not label_like(cell.text):
+                continue
+            self.take([cell])
+            value = self._value_beside(cell)
+            below = self.layout.below(cell, reach=1.2)
+            if not value and below is not None and self.free(below) and numbering(below.text) is None:
+                indented = -0.5 * cell.height < _left(below.words[0]) - _left(cell.words[0]) < 4 * cell.height
+                value = self._take_words(below) if indented and len(below.line.cells) == 1 else []
+            self.add(cell.words, self._with_lines_below(value) if value else [], 0.65)
 
     # --- two columns --------------------------------------------------------------------------------------------
 

@@ -58,7 +58,7 @@ def read_body(
             _join_heads(line, headings)
         elif opens_with(line.text, total_words().carried):
             table.open_end = table.open_end or index > start
-        elif is_sum_line(line) and not _is_full_row(line, headings):
+        elif is_sum_line(line) and not _is_full_row(line, headings) and not _opens_row(line, headings):
             if not body or not any(_is_full_row(later, headings) for later in lines[index + 1 : index + 4]):
                 break
         elif body and headings_of([line], leaves, name):
@@ -159,6 +159,15 @@ def _is_full_row(line: Line, headings: Sequence[Heading]) -> bool:
         and any(product_fits(q, p, amounts[-1]) for q in counts for p in amounts[:-1])
         and len(headings) > 3
     )
+
+
+def _opens_row(line: Line, headings: Sequence[Heading]) -> bool:
+    """Whether a line begins as rows do where the first column holds dates, numbers or codes."""
+    first = line.cells[0]
+    if len(headings) < 3 or not any(ch.isdigit() for ch in first.text) or is_wordy(first.text):
+        return False
+    numbered = not holds_text(headings[0]) or bool(headings[0].concepts) and headings[0].concepts[0] == "code"
+    return numbered and span_of(first.words[0])[0] < headings[1].box.x0 - 0.5 * first.height
 
 
 def _outside(line: Line, left: float, right: float) -> bool:

@@ -234,9 +234,14 @@ class Reader:
         rows = read_list(question.schema, question.path, self._context)
         values: list[Any] = []
         for number, row in enumerate(rows):
+            here = f"{question.path}[{number}]"
+            if "" in row:  # a list of plain values
+                readings[here] = row[""]
+                values.append(row[""].printed)
+                continue
             item: dict[str, Any] = {}
             for name, reading in row.items():
-                readings[f"{question.path}[{number}].{name}"] = reading
+                readings[f"{here}.{name}"] = reading
                 item[name] = reading.printed
             values.append(item)
         _put(record, question.path, values)

@@ -166,7 +166,8 @@ def _opens_row(line: Line, headings: Sequence[Heading]) -> bool:
     first = line.cells[0]
     if len(headings) < 3 or not any(ch.isdigit() for ch in first.text) or is_wordy(first.text):
         return False
-    numbered = not holds_text(headings[0]) or bool(headings[0].concepts) and headings[0].concepts[0] == "code"
+    # Not quantities: under them stands how many there are in all ("5  Total  74.68").
+    numbered = headings[0].concepts[:1] in (("date",), ("position",), ("code",), ("due",), ("start",))
     return numbered and span_of(first.words[0])[0] < headings[1].box.x0 - 0.5 * first.height
 
 

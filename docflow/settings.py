@@ -79,6 +79,12 @@ class ExtractionSettings(_Group):
     locale: str | None = Field(
         None, description="the documents' locale (such as de_CH), for dates and numbers that can be read two ways"
     )
+    calibration: Path | None = Field(
+        None, description="the calibration.json to use (OUT's own when not set, where docflow calibrate made one)"
+    )
+    accept_error: Annotated[float, Field(ge=0, lt=0.5)] | None = Field(
+        None, description="share of wrong values that rows may let through unseen, to mark those that need no look"
+    )
 
 
 class Settings(BaseSettings):

@@ -12,6 +12,7 @@ from docflow.cli import options
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from docflow.evaluation.calibration import Acceptance
     from docflow.evaluation.comparison import Change
     from docflow.evaluation.judging import Judged
 
@@ -199,3 +200,74 @@ def _print_report(report: Mapping[str, Any], changes: Sequence[Change]) -> None:
     for change in changed:
         text = f"{printable(change.name)}: {figure_text(change.before)} -> {figure_text(change.now)} "
         console.print(Text.assemble(text, (change.verdict, styles.get(change.verdict, ""))))
+
+
+def calibrate(
+    out: options.Dataset,
+    truth: Truth,
+    program: Program = None,
+    renamed: Map = None,
+    locale: TruthLocale = None,
+    accept_error: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Let later runs mark the rows that need no look (column needs_review): at most this share of their "
+            "values is expected to be wrong, as in 1%.",
+        ),
+    ] = None,
+) -> None:
+    """Fit confidence to labelled documents, so that of the values said to be 90% sure nine in ten are right.
+
+    Fits each field of each program and engine to the rows that have truth, and writes OUT/calibration.json. Later runs
+    into OUT apply it; the confidence from before stays in the rows as raw_confidence.
+
+    Examples:
+
+        docflow calibrate out truth
+        docflow calibrate out truth --accept-error 1%
+    """
+    from rich.text import Text
+
+    from docflow.cli.terminal import complain, output_console, printable
+    from docflow.errors import UsageError
+    from docflow.evaluation.calibration import FILE
+    from docflow.evaluation.fitting import FEWEST_DOCUMENTS, fit
+    from docflow.evaluation.report import figure_text
+
+    error = None if accept_error is None else options.read_share(accept_error)
+    calibration, unfitted = fit(_judged(out, truth, program, renamed, locale), error)
+    if not calibration.engines:
+        raise UsageError(
+            f"too few documents have truth: {max((one.documents for one in unfitted), default=0)}",
+            hint=f"It takes {FEWEST_DOCUMENTS} documents of one program and engine; sixty give a useful calibration.",
+        )
+    path = out / FILE
+    calibration.save(path)
+    console = output_console()
+    for one in calibration.engines:
+        held_out = one.held_out
+        console.print(Text(f"{printable(one.program)} by {printable(one.engine)} {printable(one.model)}", style="bold"))
+        console.print(
+            Text(
+                f"{one.documents} documents, {held_out['answers']:.0f} answers in {len(one.values)} fields. "
+                f"Calibration error on documents left out: {figure_text(held_out['ece_before'])} before, "
+                f"{figure_text(held_out['ece'])} after."
+            )
+        )
+        if error is not None:
+            console.print(Text(_promise(error, one.row_threshold(error), one.rows)))
+    for few in unfitted:
+        name = f"{few.program} by {few.engine}"
+        complain("note", f"{name}: {few.documents} documents are too few, their confidences stay as they are")
+    console.print(Text(f"written to {printable(path)}; the next docflow extract into {printable(out)} applies it"))
+
+
+def _promise(error: float, threshold: float, acceptances: Sequence[Acceptance]) -> str:
+    if threshold > 1:
+        return f"No threshold shows an error of at most {error:.1%} on these documents: every row will need review."
+    accepted = next(one for one in acceptances if one.threshold == threshold)
+    return (
+        f"Rows whose every value reaches {threshold:.4f} need no look: {accepted.coverage:.0%} of these documents, "
+        f"with {accepted.observed:.1%} of their values wrong ({accepted.expected:.1%} expected)."
+    )

@@ -71,6 +71,7 @@ def extract(
     grounding: options.Grounding = None,
     locale: options.Locale = None,
     ocr_model: options.OcrModel = None,
+    accept_error: options.AcceptError = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each record on stdout as a line of JSON; all else goes to stderr.")
     ] = False,
@@ -101,7 +102,13 @@ def extract(
     from docflow.settings import load_settings
 
     flags = options.given(
-        engine=engine, concurrency=concurrency, runner=runner, grounding=grounding, locale=locale, ocr_model=ocr_model
+        engine=engine,
+        concurrency=concurrency,
+        runner=runner,
+        grounding=grounding,
+        locale=locale,
+        ocr_model=ocr_model,
+        accept_error=accept_error,
     )
     settings = load_settings(flags)
     run_options = RunOptions(

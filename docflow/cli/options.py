@@ -63,6 +63,15 @@ OcrModel = Annotated[
         rich_help_panel=READING,
     ),
 ]
+AcceptError = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SHARE",
+        help="Mark the rows that need no look (column needs_review): at most this share of their values is expected "
+        "to be wrong, as in 1%. Needs a calibration, which docflow calibrate makes.",
+        rich_help_panel=READING,
+    ),
+]
 Dataset = Annotated[Path, typer.Argument(metavar="OUT", help="The folder that docflow extract wrote to.")]
 
 
@@ -74,6 +83,7 @@ def given(
     grounding: str | None,
     locale: str | None,
     ocr_model: Path | None,
+    accept_error: str | None = None,
 ) -> dict[str, Any]:
     """The settings that were given as flags, by key."""
     flags = {
@@ -83,5 +93,20 @@ def given(
         "extraction.grounding": grounding,
         "extraction.locale": locale,
         "reading.ocr_model": ocr_model,
+        "extraction.accept_error": None if accept_error is None else read_share(accept_error),
     }
     return {key: value for key, value in flags.items() if value is not None}
+
+
+def read_share(text: str) -> float:
+    """A share as it is typed: ``1%`` or ``0.01``. Raises UsageError for what is none, and for a half or more."""
+    from docflow.errors import UsageError
+
+    number, percent, _ = text.strip().partition("%")
+    try:
+        value = float(number) / (100 if percent else 1)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < 0.5:
+        raise UsageError(f"{text!r} is no share of errors", hint="Write 1% or 0.01.")
+    return value

@@ -30,7 +30,14 @@ from docflow.runs.chunks import Chunk, ChunkSummary
 from docflow.runs.documents import extract_work
 from docflow.runs.model import FailedDocument, OnProgress, OnResult, Progress, Run, RunOptions
 from docflow.runs.plan import Plan, Work
-from docflow.runs.resources import as_sources, check_engine, is_image, open_engine, open_resources
+from docflow.runs.resources import (
+    as_sources,
+    check_engine,
+    is_image,
+    load_calibration,
+    open_engine,
+    open_resources,
+)
 from docflow.runs.summary import write_run
 from docflow.runs.workers import Workers
 
@@ -120,6 +127,9 @@ class Execution:
         self.run = Run(
             id=options.run_id, program=self._program.name, engine=self._engine.name, runner="direct", out=options.out
         )
+        self._calibration = load_calibration(options)
+        if self._calibration is None and options.settings.extraction.accept_error is not None:
+            self.run.notes.append("no row is marked for review: there is no calibration (docflow calibrate makes one)")
         self._plan = Plan(
             chain(first, self._sources),
             self._store,
@@ -381,6 +391,8 @@ class Execution:
             if work.attempts < ATTEMPTS:
                 chunk.try_again(work)
                 return
+        if self._calibration is not None:
+            result = self._calibration.apply(result, self.options.settings.extraction.accept_error)
         row = None
         if self._store is not None:
             result, row = self._store.row(result)

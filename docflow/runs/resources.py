@@ -14,6 +14,7 @@ from docflow.documents.sniff import HEAD_BYTES, SUFFIXES, media_type
 from docflow.documents.sources import SourceItem, from_bytes, from_file, from_image
 from docflow.engines.base import Engine
 from docflow.errors import EngineUnavailable, UsageError
+from docflow.evaluation.calibration import Calibration
 from docflow.reading import Reader, usable_cores
 from docflow.runs.model import RunOptions
 
@@ -88,6 +89,17 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
         reader=Reader(settings.reading, settings.cache_dir, workers, threads),
         concurrency=concurrency,
     )
+
+
+def load_calibration(options: RunOptions) -> Calibration | None:
+    """What confidences are calibrated with: the file that the settings name, else OUT's own, if there is one.
+
+    Raises StorageError for one that cannot be read.
+    """
+    named = options.settings.extraction.calibration
+    if named is not None:
+        return Calibration.load(named)
+    return None if options.out is None else Calibration.beside(options.out)
 
 
 # --- sources ------------------------------------------------------------------------------------------------------

@@ -49,6 +49,7 @@ _EVIDENCE = pa.struct(
         ("found", _TEXT),
         ("confidence", pa.float64()),
         ("reason", _TEXT),
+        ("raw_confidence", pa.float64()),
     ]
 )
 _ERROR = pa.struct([("stage", _TEXT), ("type", _TEXT), ("message", _TEXT), ("hint", _TEXT), ("retryable", pa.bool_())])
@@ -79,6 +80,7 @@ def row_schema(record: pa.DataType) -> pa.Schema:
             ("error", _ERROR),
             ("usage", _USAGE),
             ("grounding", _TEXT),
+            ("needs_review", pa.bool_()),
             ("seconds", pa.float64()),
             ("run_id", _TEXT),
             ("docflow_version", _TEXT),
@@ -153,6 +155,7 @@ def row_of(result: Result[Any], record: Any, run_id: str) -> dict[str, Any]:
         "error": None if result.error is None else _error_row(result.error),
         "usage": dataclasses.asdict(result.usage),
         "grounding": result.grounding,
+        "needs_review": result.needs_review,
         "seconds": result.seconds,
         "run_id": run_id,
         "docflow_version": docflow_version(),
@@ -174,6 +177,7 @@ def _evidence_row(evidence: Evidence) -> dict[str, Any]:
         "found": evidence.found,
         "confidence": evidence.confidence,
         "reason": evidence.reason,
+        "raw_confidence": evidence.raw_confidence,
     }
 
 
@@ -228,6 +232,7 @@ _SAME = (
     "attempts",
     "fallback",
     "grounding",
+    "needs_review",
     "seconds",
     "created_at",
 )
@@ -244,4 +249,5 @@ def _evidence_of(row: dict[str, Any]) -> Evidence:
         found=row["found"],
         confidence=row["confidence"],
         reason=row["reason"],
+        raw_confidence=row["raw_confidence"],
     )

@@ -32,7 +32,7 @@ COLUMNS = [
     *("program", "program_version", "requested_program"),
     *("engine", "model", "requested_engine", "requested_model", "attempts", "fallback"),
     *("status", "record", "evidence", "answer", "error", "usage"),
-    *("grounding", "seconds", "run_id", "docflow_version", "created_at"),
+    *("grounding", "needs_review", "seconds", "run_id", "docflow_version", "created_at"),
 ]
 
 

@@ -116,6 +116,7 @@ class EmbeddedServer:
         environment |= home.environment | {
             "PREFECT_SERVER_API_AUTH_STRING": self.password,
             "PREFECT_UI_ENABLED": "false",
+            "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
             "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
             "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
             "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",

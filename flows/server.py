@@ -14,7 +14,6 @@ import threading
 
 def main() -> None:
     """Serve until standard input ends. Prefect's settings come from the environment."""
-    os.nice(10)  # the documents go first
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     listener.listen(128)

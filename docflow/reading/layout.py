@@ -133,7 +133,7 @@ def arrange(page: Page, words: Sequence[Word]) -> Layout:
     kept = [word for word in words if word.text.strip()]
     if not kept:
         return Layout(page, (), (), 0.0)
-    height = statistics.median(word.level_box.height for word in kept)
+    height = statistics.median(word.level_box.height for word in kept) or 1.0
     segments = _segments(kept, height)
     # The words of a text layer stand level; those of a photo may not, even where the page was turned.
     slope = 0.0 if page.text_layer else _slope(segments, height)
@@ -201,7 +201,7 @@ def _slope(segments: Sequence[_Segment], height: float) -> float:
     best, best_score = 0.0, 0.0
     for slope in _SLOPES:
         levels = sorted((y - slope * x, x, box) for x, y, box in middles)
-        score = -4.0 * abs(slope)
+        score = -4.0 * abs(slope) * len(middles)  # evenly spaced rows meet again at steeper slopes
         for (level, _, box), (next_level, _, next_box) in pairwise(levels):
             if box.x0 < next_box.x1 and next_box.x0 < box.x1:
                 continue  # one under the other, not side by side

@@ -9,11 +9,13 @@ from typing import Literal
 
 from docflow.engines.embedded.context import Context, PrintedLine, Span
 from docflow.engines.embedded.lexicon import WEAK, Phrases, lexicon
+from docflow.fields.kinds import Kind
 from docflow.reading.layout import Cell
 
 How = Literal["beside", "stacked", "right", "below"]
 
 _MARK = re.compile(r"\s{0,2}[):.\]]{0,2}\s{0,2}[:：=]")
+_HEADED = frozenset({Kind.IDENTIFIER, Kind.DATE})
 _ASIDE = re.compile(r"\s*\([^()]*\)\s*$")
 _LEADING = re.compile(r"[\s:：.;=*_\-–—)\]>|]+")
 
@@ -200,9 +202,15 @@ def _leading(span: Span, labels: Mapping[int, list[Label]]) -> list[Label]:
 def _begins_a_pair(other: Label) -> bool:
     """Whether a label right of another begins the next pair of its row: a colon follows.
 
-    Without one it may well be a value: "Payment method   Cash".
+    Without one it may well be a value ("Payment method   Cash"), unless it is a phrase that nobody fills in.
     """
-    return other.leads and bool(_MARK.match(other.line.text, other.span.end))
+    if not other.leads:
+        return False
+    if _MARK.match(other.line.text, other.span.end):
+        return True
+    phrase = other.marked and other.exact and other.words > 1
+    kinds = lexicon().kinds
+    return phrase and any(s >= 1 and kinds.get(name) in _HEADED for name, s in other.names.items())
 
 
 def _until_next_label(start: int, end: int, labels: list[Label]) -> int:

@@ -200,13 +200,14 @@ class Ledger:
         for amount in money:
             strength = amount.claims(name, *own)
             score = strength
+            # The other part, labelled as such, makes up the total with this one.
+            proven = total is not None and amount.value > 0 and total != amount.value and total - amount.value in others
             rival = max((s for one, s in amount.names.items() if one != name and one not in own), default=0.0)
-            if rival > strength:
+            if rival > strength and not (proven and amount.claims("total") == rival):
                 score -= 0.4
+            if proven:
+                score += 0.5 if strength > 0 else 0.9
             if total is not None:
-                rest = total - amount.value
-                if rest in others and amount.value > 0:
-                    score += 0.5
                 if amount.value > total:  # before a discount it may be
                     score -= 0.2 if name == "subtotal" and strength >= 0.9 and not amount.in_summary else 0.6
                 if name == "tax" and amount.value > total / 2:
@@ -218,7 +219,7 @@ class Ledger:
                 column = _column(amount, money)
                 if column is not None:
                     score += 0.5 if column == name else -0.3
-            if strength <= 0 and not amount.in_summary:
+            if strength <= 0 and not amount.in_summary and not (proven and amount.names):
                 score -= 0.5
             score += 0.02 * (amount.span.line.number / max(1, len(self._context.printed)))
             found.append(Candidate(amount, score))

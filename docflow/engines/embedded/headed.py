@@ -17,7 +17,7 @@ from docflow.engines.embedded.grid import (
 from docflow.engines.embedded.headings import Heading, headings_of
 from docflow.engines.embedded.rows import read_body
 from docflow.engines.embedded.vocabulary import NO_NAME, Leaf, ListName, is_total, opens_with, squash, total_words
-from docflow.reading.layout import Line
+from docflow.reading.layout import Cell, Line
 from docflow.reading.tables import Span, span_of
 
 
@@ -110,11 +110,20 @@ def _clipped(lines: Sequence[Line], span: Span) -> list[Line]:
     """The parts of lines between two places, as lines of their own; lines without such a part are left out."""
     clipped = []
     for line in lines:
-        cells = tuple(cell for cell in line.cells if span[0] <= sum(span_of(cell.words[0])) / 2 < span[1])
+        cells = tuple(part for cell in line.cells if (part := _part_of(cell, span)) is not None)
         if cells:
             text = "  ".join(cell.text for cell in cells)
             clipped.append(Line(cells, Box.around(cell.box for cell in cells), text, line.page, line.index))
     return clipped
+
+
+def _part_of(cell: Cell, span: Span) -> Cell | None:
+    """The words of a cell between two places, as a cell of their own."""
+    words = tuple(word for word in cell.words if span[0] <= sum(span_of(word)) / 2 < span[1])
+    if len(words) == len(cell.words):
+        return cell
+    text = " ".join(word.text for word in words)
+    return Cell(words, Box.around(word.level_box for word in words), text, cell.page) if words else None
 
 
 def _crosses(line: Line, other: Line) -> bool:

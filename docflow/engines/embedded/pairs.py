@@ -289,17 +289,27 @@ class _PageReader:
         """Small labels with a larger value right under them, in boxes."""
         candidates = self._stacked()
         grown = [(label, value) for label, value in candidates if self.size(value) > 1.12 * self.size(label)]
-        values = {id(value) for _, value in grown}
-        couples = [couple for couple in grown if id(couple[0]) not in values]
+        couples: list[tuple[Cell, Cell]] = []
+        taken: set[int] = set()
+
+        def couple(label: Cell, value: Cell) -> None:
+            if id(label) not in taken and id(value) not in taken:
+                couples.append((label, value))
+                taken.update((id(label), id(value)))
+
+        usual = 1.8 * statistics.median(map(_distance, grown)) if grown else 0.0
+        for label, value in sorted(grown, key=_distance):
+            if _distance((label, value)) <= usual:  # the closest first: a value stands near its label
+                couple(label, value)
         if len(couples) < max(3, 0.4 * len(candidates)) or not self._fills_page(couples):
             return
         size = statistics.median(self.size(label) for label, _ in couples)
         growth = statistics.median(self.size(value) / self.size(label) for label, value in couples)
-        taken = {id(cell) for couple in couples for cell in couple}
-        for label, value in candidates:  # heights read by OCR vary: where most are couples, the rest need less
-            if id(label) not in taken and id(value) not in taken and self.size(label) < size * growth**0.6:
-                couples.append((label, value))
-                taken |= {id(label), id(value)}
+        for label, value in sorted(candidates, key=_distance):
+            # Heights read by OCR vary: where most are couples, the rest need less.
+            small = self.size(label) < max(size * growth**0.6, 0.98 * self.size(value))
+            if small and _distance((label, value)) <= usual:
+                couple(label, value)
         for label, value in couples:
             alike = 0.75 < self.size(label) / size < 1.3 and 0.7 < self.size(value) / (size * growth) < 1.25
             if alike:
@@ -349,6 +359,11 @@ class _PageReader:
             if under and (beside or any(0 < abs(y - top) < 1.25 * step for top in tops)):
                 self.take([cell])
                 self.add(cell.words, [], 0.55)
+
+
+def _distance(couple: tuple[Cell, Cell]) -> float:
+    """From the bottom of a label to the top of its value."""
+    return couple[1].box.y0 - couple[0].box.y1
 
 
 def _step(tops: Sequence[float]) -> float:

@@ -73,6 +73,7 @@ def test_a_row_has_exactly_the_columns_of_the_format(tmp_path: Path) -> None:
         "found": "normalised",
         "confidence": 0.9,
         "reason": None,
+        "raw_confidence": None,
     }
     assert (row["error"], row["answer"], row["run_id"], row["source"]) == (None, None, "run-1", "a.png")
 

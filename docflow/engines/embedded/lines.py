@@ -28,8 +28,8 @@ _BRACKETED_NUMBER = re.compile(
 )
 _TRAILING_NUMBER = re.compile(r"\s+(?:\d{4,8}\s?-\s?[A-Z]\)?|\d{9,14})\W*$")
 _UNIT_START = re.compile(
-    r"^\W*(?:(?:no|nr|lot|unit|flat|apt|suite|ste|shop|blk|block|level|lvl|ground floor|gf|room|kiosk|k|g|p\.?o\.? ?box)"
-    r"\b[\s.:#]*[\w/&,\-. ]*\d|#?\d{1,5}[a-z]?(?:[\s,\-/&]|$)|[a-z]{1,2}-?\d+[\s,\-])"
+    r"^\W*(?:(?:no|nr|lot|unit|flat|apt|suite|ste|shop|blk|block|level|lvl|ground floor|gf|room|kiosk|k|g"
+    r"|p\.?o\.? ?box)\b[\s.:#]*[\w/&,\-. ]*\d|#?\d{1,5}[a-z]?(?:[\s,\-/&]|$)|[a-z]{1,2}-?\d+[\s,\-])"
 )
 _MONEY = re.compile(r"\d[.,]\d{2}(?!\d)")
 _TIME = re.compile(r"\b\d{1,2}:\d{2}\b")

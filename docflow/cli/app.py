@@ -10,6 +10,7 @@ import typer
 
 from docflow.cli.config import config
 from docflow.cli.evaluate import calibrate, evaluate
+from docflow.cli.export import export
 from docflow.cli.extract import extract
 from docflow.cli.programs import programs
 from docflow.cli.query import query
@@ -30,7 +31,7 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(text if text.startswith(" ") else " ".join(text.split()) for text in paragraphs)
 
 
-for command in (extract, show, query, evaluate, calibrate, programs, config, samples):
+for command in (extract, show, query, export, evaluate, calibrate, programs, config, samples):
     name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
     app.command(name, help=_help(command))(command)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -55,7 +55,7 @@ def query(
 def _print_json(answer: pa.Table) -> None:
     import json
 
-    from docflow.cli.records import json_value
+    from docflow.storage.cells import json_value
 
     for batch in answer.to_batches():
         for row in batch.to_pylist():
@@ -66,28 +66,13 @@ def _print_csv(answer: pa.Table) -> None:
     import csv
     import sys
 
+    from docflow.storage.cells import csv_value
+
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(answer.column_names)
     for batch in answer.to_batches():
         for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
-            writer.writerow([_csv_value(value) for value in row])
-
-
-def _csv_value(value: Any) -> Any:
-    import json
-    import re
-    from decimal import Decimal
-
-    from docflow.cli.records import json_value
-
-    if isinstance(value, list | dict):
-        return json.dumps(value, default=json_value, ensure_ascii=False)
-    if isinstance(value, Decimal):
-        return f"{value.normalize():f}"
-    # +41 44 123 45 67 and -12.50 are left alone; anything else that begins so could be a formula.
-    if isinstance(value, str) and value[:1] in tuple("=+-@\t\r") and not re.fullmatch(r"[+-][\d\s().,'/-]*", value):
-        return f"'{value}"
-    return value
+            writer.writerow([csv_value(value) for value in row])
 
 
 def _print_table(answer: pa.Table) -> None:

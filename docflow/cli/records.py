@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import json
 import os
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TextIO
+
+from docflow.storage.cells import json_value
 
 if TYPE_CHECKING:
     from docflow.extraction.result import Result
@@ -65,20 +65,3 @@ def row_of(result: Result[Any]) -> dict[str, Any]:
         "model": result.model,
         "seconds": round(result.seconds, 3),
     }
-
-
-def json_value(value: object) -> Any:
-    """A typed value as JSON has it: days as ISO 8601, amounts as numbers.
-
-    An amount with more digits than a JSON reader's floating point keeps is given as text, so that it stays exact.
-    """
-    if isinstance(value, Decimal):
-        number = float(value)
-        return number if Decimal(repr(number)) == value else str(value)
-    if isinstance(value, dt.date | dt.datetime | dt.time):
-        return value.isoformat()
-    if isinstance(value, dt.timedelta):
-        return value.total_seconds()
-    if isinstance(value, bytes):
-        return value.hex()
-    return str(value)

@@ -57,15 +57,27 @@ class Dataset:
     def __iter__(self) -> Iterator[Row]:
         return self.records()
 
-    def records(self, program: str | None = None) -> Iterator[Row]:
-        """The rows of one program, or of all, as dictionaries, a batch in memory at a time."""
-        for batch in self._batches(program, None):
+    def records(self, program: str | None = None, *, corrected: bool = False) -> Iterator[Row]:
+        """The rows of one program, or of all, as dictionaries, a batch in memory at a time.
+
+        ``corrected`` applies what reviewers said (OUT/corrections) to the records and their evidence.
+        """
+        batches = self._batches(program, None)
+        for batch in self._corrected(batches) if corrected else batches:
             yield from batch.to_pylist()
 
-    def arrow(self, program: str | None = None, *, columns: list[str] | None = None) -> pa.Table:
-        """The rows of one program, or of all, as an Arrow table. Raises StorageError."""
+    def arrow(
+        self, program: str | None = None, *, columns: list[str] | None = None, corrected: bool = False
+    ) -> pa.Table:
+        """The rows of one program, or of all, as an Arrow table; ``corrected`` as for ``records``.
+
+        Raises StorageError.
+        """
         import pyarrow as pa
 
+        if corrected:
+            table = pa.Table.from_batches(self._corrected(self._batches(program, None)), self._scan(program).schema)
+            return table if columns is None else table.select(columns)
         batches = list(self._batches(program, columns))
         schema = self._scan(program).schema
         if columns is not None:
@@ -115,6 +127,20 @@ class Dataset:
         finally:
             connection.close()
 
+    def record_type(self, program: str | None = None) -> pa.DataType:
+        """The Arrow type of the records of one program, or of all."""
+        return self._scan(program).schema.field("record").type
+
+    def has_records(self, program: str) -> bool:
+        """Whether a program has records of its own: one that only chooses among kinds has none."""
+        import pyarrow as pa
+
+        return bool(pa.types.is_struct(self.record_type(program)))
+
+    def batches(self, program: str | None, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        """Some columns of the newest rows of one program, or of all, a batch at a time."""
+        return self._batches(program, columns)
+
     # --- how it is read -----------------------------------------------------------------------------------------
 
     def _paths(self, program: str | None) -> list[Path]:
@@ -150,6 +176,25 @@ class Dataset:
                     newest = newest if columns is None else newest.select(columns)
                 if newest.num_rows:
                     yield newest
+
+    def _corrected(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same rows with what reviewers said of them; batches of which nothing was said pass as they are."""
+        import pyarrow as pa
+
+        from docflow.storage.arrow_types import fit
+        from docflow.storage.corrections import Corrections
+
+        corrections = Corrections(self.out)
+        for batch in batches:
+            keys = zip(batch.column("document_id").to_pylist(), batch.column("program").to_pylist(), strict=True)
+            if not any(corrections.of(*key) for key in keys):
+                yield batch
+                continue
+            stored = batch.schema.field("record").type
+            rows = [corrections.applied(row, stored).row for row in batch.to_pylist()]
+            # The common type of several programs' records may be wider than a program's own.
+            rows = [{**row, "record": fit(row["record"], stored, "", [])} for row in rows]
+            yield pa.RecordBatch.from_pylist(rows, schema=batch.schema)
 
     def _superseded(self) -> pa.Table:
         """The keys of the rows that have a newer one."""

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import Result
 
-from docflow.cli.query import _csv_value
-from docflow.cli.records import json_value
+from docflow.storage.cells import csv_value, json_value
 
 Run = Callable[..., Result]
 
@@ -36,12 +35,12 @@ def test_csv_is_csv_and_runs_no_formula(out: Path, docflow: Run) -> None:
 
 @pytest.mark.parametrize("text", ["=1+1", "@SUM(A1)", "+cmd|' /C calc'!A0", "-2+3+cmd|x", "\t=1", "-A1"])
 def test_what_a_spreadsheet_would_run_gets_an_apostrophe(text: str) -> None:
-    assert _csv_value(text) == f"'{text}"
+    assert csv_value(text) == f"'{text}"
 
 
 @pytest.mark.parametrize("text", ["+41 44 123 45 67", "-12.50", "-1'234.50", "a=b", ""])
 def test_telephone_numbers_and_amounts_stay_as_they_are(text: str) -> None:
-    assert _csv_value(text) == text
+    assert csv_value(text) == text
 
 
 def test_json_is_a_line_a_row(out: Path, docflow: Run) -> None:

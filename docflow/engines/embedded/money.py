@@ -34,6 +34,8 @@ class Amount:
     names: dict[str, float] = field(default_factory=dict)
     in_summary: bool = False
     label: Label | None = None
+    columned: bool = False
+    """Named by a label over its column, not by one on its line."""
     whole: bool = False
     """The currency of the page has no cents, so that money is written without."""
 
@@ -139,6 +141,7 @@ class Ledger:
                             weight = {"stacked": 0.95}.get(region.how, 0.75 if region.steps == 1 else 0.5)
                             for name, strength in label.names.items():
                                 amount.names.setdefault(name, weight * strength)
+                            amount.columned = amount.columned or not amount.label
                             amount.label = amount.label or label
 
     def _mark_summaries(self) -> None:
@@ -201,10 +204,15 @@ class Ledger:
             strength = amount.claims(name, *own)
             score = strength
             # The other part, labelled as such, makes up the total with this one.
-            proven = total is not None and amount.value > 0 and total != amount.value and total - amount.value in others
+            proven = total is not None and amount.value > 0 and total - amount.value in others
+            column = _column(amount, money) if amount.in_summary or amount.claims("total") > strength else None
             rival = max((s for one, s in amount.names.items() if one != name and one not in own), default=0.0)
-            if rival > strength and not (proven and amount.claims("total") == rival):
+            if column == name and not amount.in_summary:
+                score += 0.8  # "Total   278.61   40.39   319.00": a row that adds up
+            elif rival > strength and not (proven and amount.claims("total") == rival):
                 score -= 0.4
+            if name == "tax" and amount.columned and not amount.in_summary and column != name:
+                score -= 0.4  # the tax of one item
             if proven:
                 score += 0.5 if strength > 0 else 0.9
             if total is not None:
@@ -216,10 +224,9 @@ class Ledger:
                     score -= 0.4
             if amount.in_summary:
                 score -= 0.1
-                column = _column(amount, money)
                 if column is not None:
                     score += 0.5 if column == name else -0.3
-            if strength <= 0 and not amount.in_summary and not (proven and amount.names):
+            if strength <= 0 and not amount.in_summary and column != name and not (proven and amount.names):
                 score -= 0.5
             score += 0.02 * (amount.span.line.number / max(1, len(self._context.printed)))
             found.append(Candidate(amount, score))
@@ -279,13 +286,15 @@ def _combined(labels: list[Label], value: Span) -> tuple[dict[str, float], Label
 
 
 def _column(amount: Amount, money: list[Amount]) -> str | None:
-    """In a row "base, tax" of a table of taxes: which of the two this is."""
+    """In a row "base, tax" or "base, tax, sum": which of them this is; None where the row is no such row."""
     row = [one for one in money if one.span.line is amount.span.line]
-    if len(row) < 2:
+    if len(row) < 2 or (len(row) == 2 and not amount.in_summary):
         return None
     if len(row) >= 3 and abs(row[-3].value + row[-2].value - row[-1].value) <= _CENT:
         parts = dict(zip(map(id, row[-3:]), ("subtotal", "tax", "total"), strict=True))
         return parts.get(id(amount))
+    if not amount.in_summary:
+        return None
     low, high = sorted(row[-2:], key=lambda one: one.value)
     return "tax" if amount is low else "subtotal" if amount is high else None
 

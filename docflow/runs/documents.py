@@ -84,7 +84,7 @@ def _undecoded(
     return Result(
         document_id=work.document_id,
         source=work.item.source,
-        media_type="",
+        media_type=work.media_type,
         pages=(),
         program=program.name,
         program_version=program.version,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docflow.documents.content import read_content
+from docflow.documents.sniff import HEAD_BYTES, media_type
 from docflow.documents.sources import SourceItem
 from docflow.errors import DocumentError
 from docflow.extraction.result import ErrorInfo, Result
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class Work:
-    """One document to do. ``document_id`` is "" where its bytes cannot be had.
+    """One document to do. ``document_id`` and ``media_type`` are "" where its bytes cannot be had.
 
     ``copied`` says that its bytes need not be extracted again: the same are in work as ``leader``, or have a row
     already. ``finished`` tells the copies of a leader that its ``result`` is there.
@@ -28,6 +29,7 @@ class Work:
 
     item: SourceItem
     document_id: str
+    media_type: str = ""
     copied: bool = False
     leader: Work | None = None
     attempts: int = 0
@@ -66,11 +68,11 @@ class Plan:
         for item in self._sources:
             if stopping.is_set() or (self._limit is not None and found >= self._limit):
                 return
-            document_id = self._document_id(item)
+            document_id, kind = self._look_at(item)
             if self._is_known(item.source, document_id):
                 continue
             found += 1
-            yield self._work(item, document_id)
+            yield self._work(item, document_id, kind)
 
     def forget(self, work: Work) -> None:
         """This document's row is stored: copies are made of that from now on."""
@@ -79,11 +81,13 @@ class Plan:
                 del self._leaders[work.document_id]
         work.result = None
 
-    def _document_id(self, item: SourceItem) -> str:
+    def _look_at(self, item: SourceItem) -> tuple[str, str]:
+        """The id and the media type of a document's bytes."""
         try:
-            return hashlib.sha256(read_content(item, self._limits)).hexdigest()
+            content = read_content(item, self._limits)
         except DocumentError:  # opening it will say so again, and then it becomes a failed row
-            return ""
+            return "", ""
+        return hashlib.sha256(content).hexdigest(), media_type(content[:HEAD_BYTES]) or ""
 
     def _is_known(self, source: str, document_id: str) -> bool:
         key = hash((source, document_id))
@@ -100,14 +104,13 @@ class Plan:
             return True
         return False
 
-    def _work(self, item: SourceItem, document_id: str) -> Work:
+    def _work(self, item: SourceItem, document_id: str, kind: str) -> Work:
         if not document_id:
             return Work(item, document_id)
         with self._lock:
             leader = self._leaders.get(document_id)
-            if leader is not None:
-                return Work(item, document_id, copied=True, leader=leader)
-            if self._store is not None and self._store.is_done_elsewhere(document_id):
-                return Work(item, document_id, copied=True)
-            work = self._leaders[document_id] = Work(item, document_id)
+            known = leader is not None or (self._store is not None and self._store.is_done_elsewhere(document_id))
+            work = Work(item, document_id, kind, copied=known, leader=leader)
+            if not known:
+                self._leaders[document_id] = work
             return work

@@ -20,6 +20,9 @@ from docflow.runs.model import RunOptions
 
 ENGINE_CONCURRENCY = 8
 """Documents in work at once for an engine that computes elsewhere."""
+MOST_OCR_PROCESSES = 16
+OCR_PROCESS_BYTES = 1.5 * (1 << 30)
+"""What an OCR process may come to need for large pages (0.9 GiB were seen), with room for all else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,7 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
     """Decoders and OCR for a run; processes start when first needed. Raises ConfigError.
 
     For ``one_image`` a single OCR process takes all cores; otherwise each core has a process of its own, which is
-    faster as soon as there are two pages.
+    faster as soon as there are two pages, as far as memory goes.
     """
     settings = options.settings
     cores = usable_cores()
@@ -77,7 +80,8 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
     concurrency = options.concurrency or settings.concurrency
     if concurrency is None:
         concurrency = cores + 2 if engine.name == "embedded" else max(ENGINE_CONCURRENCY, cores + 2)
-    workers, threads = (1, cores) if one_image else (min(cores, concurrency), 1)
+    most = max(1, min(MOST_OCR_PROCESSES, int(usable_memory() / OCR_PROCESS_BYTES)))
+    workers = 1 if one_image else min(cores, concurrency, most)
     return Resources(
         engine=engine,
         decoder=Decoder(
@@ -86,7 +90,7 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
             pdf_dpi=settings.reading.pdf_dpi,
             max_side=settings.reading.max_side,
         ),
-        reader=Reader(settings.reading, settings.cache_dir, workers, threads),
+        reader=Reader(settings.reading, settings.cache_dir, workers, threads=max(1, cores // workers)),
         concurrency=concurrency,
     )
 
@@ -100,6 +104,15 @@ def load_calibration(options: RunOptions) -> Calibration | None:
     if named is not None:
         return Calibration.load(named)
     return None if options.out is None else Calibration.beside(options.out)
+
+
+def usable_memory() -> int:
+    """The memory that this process may use (the machine's, or its container's limit), in bytes."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    try:
+        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
+    except (OSError, ValueError):  # no such limit here, or "max"
+        return memory
 
 
 # --- sources ------------------------------------------------------------------------------------------------------

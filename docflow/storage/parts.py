@@ -117,9 +117,10 @@ def sync_folder(folder: Path) -> None:
 def locked(out: Path) -> Iterator[None]:
     """Alone among the processes that write to ``out``. Raises StorageError."""
     with storage_errors(out):
-        descriptor = os.open(out / RECORDS / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
+        descriptor = os.open(out / RECORDS / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with storage_errors(out):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield
     finally:
         os.close(descriptor)

@@ -92,6 +92,7 @@ def test_a_broken_document_is_a_failed_row_and_its_neighbours_are_valid(folder: 
     stored = rows(out)
     assert {stored[name]["error"]["type"] for name in ("2.png", "3.png")} == {"BrokenDocument"}
     assert stored["notes.png"]["error"]["type"] == "UnsupportedDocument"
+    assert [stored[name]["media_type"] for name in ("2.png", "3.png", "notes.png")] == ["image/png", "", ""]
     assert all(
         stored[name]["error"]["hint"] and stored[name]["error"]["stage"] == "decode" for name in ("2.png", "3.png")
     )

@@ -11,14 +11,12 @@ from __future__ import annotations
 import contextlib
 import logging
 import queue
-import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from types import FrameType
 from typing import TYPE_CHECKING, Any, Self
 
 from docflow.documents.sources import find
@@ -38,6 +36,7 @@ from docflow.runs.resources import (
     open_engine,
     open_resources,
 )
+from docflow.runs.signals import stopped_by_signals
 from docflow.runs.summary import write_run
 from docflow.runs.workers import Workers
 
@@ -139,7 +138,7 @@ class Execution:
         )
         self._workers = Workers(self._resources.concurrency)
         cleanup.callback(self._workers.end)
-        cleanup.enter_context(self._signals())
+        cleanup.enter_context(stopped_by_signals(self.stop))
         ended = threading.Event()
         for name, loop in (("plan", self._find), ("feed", self._feed), ("progress", lambda: self._tell(ended))):
             thread = threading.Thread(target=self._guarded, args=(loop,), name=f"run-{name}", daemon=True)
@@ -434,25 +433,3 @@ class Execution:
                 seconds=time.monotonic() - self._first_at if self._first_at else 0.0,
                 note="stopping" if self.run.stopped else self.run.notes[-1] if self.run.notes else None,
             )
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Ctrl-C and SIGTERM stop the run, so that what is done is written; a second one ends the program.
-
-        Only the main thread can take signals: elsewhere the program's own handling stays as it is.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-
-        def stop(number: int, frame: FrameType | None) -> None:
-            if self.run.stopped:
-                raise KeyboardInterrupt
-            self.stop()
-
-        before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)

@@ -26,6 +26,7 @@ def write_run(out: Path, run: Run, options: RunOptions, program: Program) -> Non
         "program_version": program.version,
         "engine": run.engine,
         "sources": [str(source) for source in options.sources if isinstance(source, str | Path)],
+        "working_directory": str(Path.cwd()),
         "limit": options.limit,
         "retry_failed": options.retry_failed,
         "counts": dict(run.counts),

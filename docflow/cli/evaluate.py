@@ -17,10 +17,12 @@ if TYPE_CHECKING:
     from docflow.evaluation.judging import Judged
 
 Truth = Annotated[
-    Path,
+    Path | None,
     typer.Argument(
         metavar="TRUTH",
-        help="A folder with a file STEM.json for each document: the true record, or {record, boxes}.",
+        help="A folder with a file STEM.json for each document: the true record, or {record, boxes}. What reviewers "
+        "said (OUT/corrections) is the truth of documents without a file.",
+        show_default="the corrections alone",
     ),
 ]
 Map = Annotated[
@@ -50,7 +52,7 @@ BELOW = 1
 
 def evaluate(
     out: options.Dataset,
-    truth: Truth,
+    truth: Truth = None,
     program: Program = None,
     renamed: Map = None,
     locale: TruthLocale = None,
@@ -96,7 +98,9 @@ def evaluate(
         raise UsageError("--fail-if-worse needs an earlier report", hint="Name it with --compare.")
     least = _read_least(fail_under or ())
     earlier = None if compare is None else read_report(compare)
-    made = Evaluation(_judged(out, truth, program, renamed, locale)).as_dict(out=str(out), truth=str(truth))
+    made = Evaluation(_judged(out, truth, program, renamed, locale)).as_dict(
+        out=str(out), truth=str(truth or "its corrections")
+    )
     below = list(_below(made, least))
     changes = compare_reports(earlier, made) if earlier is not None else []
     if report is not None:
@@ -110,14 +114,25 @@ def evaluate(
     raise typer.Exit(BELOW if below or worse else 0)
 
 
-def _judged(out: Path, truth: Path, program: str | None, renamed: Iterable[str] | None, locale: str | None) -> Judged:
+def _judged(
+    out: Path, truth: Path | None, program: str | None, renamed: Iterable[str] | None, locale: str | None
+) -> Judged:
+    from docflow.errors import UsageError
     from docflow.evaluation.judging import judge
-    from docflow.evaluation.truth import read_renames, read_truths
+    from docflow.evaluation.truth import read_renames, read_truths, reviewed_truths
     from docflow.fields import locale_named
     from docflow.storage import Dataset
 
     known = locale_named(locale) if locale else None
-    return judge(Dataset(out), read_truths(truth, read_renames(renamed or ())), program=program, locale=known)
+    dataset = Dataset(out)
+    truths = [] if truth is None else read_truths(truth, read_renames(renamed or ()))
+    truths += reviewed_truths(out, program)
+    if not truths:
+        raise UsageError(
+            f"there is no truth, and nobody has reviewed {out} yet",
+            hint="Name a folder of truth files, or look at the records with docflow review OUT.",
+        )
+    return judge(dataset, truths, program=program, locale=known)
 
 
 def _read_least(given: Iterable[str]) -> dict[str, float]:
@@ -204,7 +219,7 @@ def _print_report(report: Mapping[str, Any], changes: Sequence[Change]) -> None:
 
 def calibrate(
     out: options.Dataset,
-    truth: Truth,
+    truth: Truth = None,
     program: Program = None,
     renamed: Map = None,
     locale: TruthLocale = None,

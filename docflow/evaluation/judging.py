@@ -89,7 +89,7 @@ def judge(
     if program is not None and program not in dataset.programs:
         raise UsageError(f"{dataset.out} holds no rows of {program!r}", hint=f"It holds {', '.join(dataset.programs)}.")
     judged = Judged()
-    rows = _rows_for(dataset, truths, program, judged)
+    truths, rows = _rows_for(dataset, truths, program, judged)
     schemas = {name: stored_schema(dataset.out, name) for name in dataset.programs if name != "auto"}
     for truth in truths:
         row = rows.get(truth.name)
@@ -134,16 +134,24 @@ def _only(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else ""
 
 
-def _rows_for(dataset: Dataset, truths: Sequence[Truth], program: str | None, judged: Judged) -> dict[str, Row]:
-    """The row that each truth is about, by the truth's name: of its program, and of several the newest."""
+def _rows_for(
+    dataset: Dataset, truths: Sequence[Truth], program: str | None, judged: Judged
+) -> tuple[list[Truth], dict[str, Row]]:
+    """The row that each truth is about, by the truth's name: of its program, and of several the newest.
+
+    A truth that knows its source gives way to one that was matched with it by its stem.
+    """
     columns = ["source", "document_id", "program", "created_at"]
     keys = dataset.arrow(columns=columns).to_pylist()
     by_source: dict[str, list[tuple[dt.datetime, str, str]]] = defaultdict(list)
     for key in keys:
         by_source[key["source"]].append((key["created_at"], key["program"], key["document_id"]))
-    sources = match([truth.name for truth in truths], by_source)
+    sources = match([truth.name for truth in truths if truth.source is None], by_source)
+    matched = set(sources.values())
+    kept = [truth for truth in truths if truth.source is None or truth.source not in matched]
+    sources |= {truth.name: truth.source for truth in kept if truth.source in by_source}
     wanted: dict[tuple[str, str, str], str] = {}
-    for truth in truths:
+    for truth in kept:
         source = sources.get(truth.name)
         if source is None:
             continue
@@ -162,7 +170,7 @@ def _rows_for(dataset: Dataset, truths: Sequence[Truth], program: str | None, ju
             truth_name = wanted.get((row["source"], row["document_id"], name))
             if truth_name is not None:
                 found[truth_name] = row
-    return found
+    return kept, found
 
 
 def _by_path(evidence: Iterable[Row]) -> dict[str, list[Row]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -20,7 +20,8 @@ class Truth:
 
     ``record`` is None for a document that is known to be unreadable. ``program`` is None where the file does not say
     which one it is for. ``boxes`` go by path; ``repeats`` are further places where the same value is printed;
-    ``lines`` are all lines of text that are known of the document.
+    ``lines`` are all lines of text that are known of the document. ``source`` is set where the document itself is
+    known, and not only its stem.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Truth:
     boxes: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
     repeats: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
     lines: Sequence[TrueLine] = ()
+    source: str | None = None
 
     def places(self, path: str) -> list[Sequence[Piece]]:
         """Every place where the value of a path is printed."""
@@ -78,6 +80,42 @@ def read_truth(path: Path, name: str, renamed: Mapping[str, str] | None = None) 
         boxes = {_renamed_path(path, renamed): pieces for path, pieces in boxes.items()}
         repeats = {_renamed_path(path, renamed): pieces for path, pieces in repeats.items()}
     return Truth(name, record, program if isinstance(program, str) else None, boxes, repeats, lines)
+
+
+def reviewed_truths(out: Path, program: str | None = None) -> list[Truth]:
+    """What reviewers said of a dataset (OUT/corrections), as truth.
+
+    Of a document that was reviewed wholly the corrected record is the truth. Of any other it is the leaves that
+    somebody decided, and the lists whose every leaf somebody did: what was not looked at is not judged. Raises
+    StorageError.
+    """
+    from docflow.storage.corrections import as_truth
+
+    truths = []
+    for reviewed in as_truth(out, program):
+        record = reviewed.record if reviewed.complete else _decided(reviewed.record, reviewed.decided, "")
+        if record:
+            truths.append(Truth(reviewed.source, record, reviewed.program, source=reviewed.source))
+    return truths
+
+
+def _decided(record: Mapping[str, Any], decided: Container[str], path: str) -> dict[str, Any]:
+    kept: dict[str, Any] = {}
+    for name, value in record.items():
+        inner = f"{path}.{name}" if path else name
+        if isinstance(value, Mapping):
+            kept[name] = _decided(value, decided, inner)
+        elif _is_decided(value, decided, inner):
+            kept[name] = value
+    return {name: value for name, value in kept.items() if value != {}}
+
+
+def _is_decided(value: Any, decided: Container[str], path: str) -> bool:
+    if isinstance(value, Mapping):
+        return all(_is_decided(inner, decided, f"{path}.{name}") for name, inner in value.items())
+    if isinstance(value, list) and value:
+        return all(_is_decided(inner, decided, f"{path}[{index}]") for index, inner in enumerate(value))
+    return path in decided
 
 
 # --- other people's names -----------------------------------------------------------------------------------------

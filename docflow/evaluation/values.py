@@ -96,6 +96,8 @@ def read_true(kind: Kind, value: Any, locale: Locale | None, choices: Sequence[s
 
 
 def _true_date(value: Any, locale: Locale | None) -> dt.date:
+    if isinstance(value, dt.date):
+        return value.date() if isinstance(value, dt.datetime) else value
     if isinstance(value, str):
         try:
             return dt.datetime.fromisoformat(value.strip()).date()

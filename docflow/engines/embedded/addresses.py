@@ -14,7 +14,7 @@ def addresses(head: Head) -> list[Found]:
     while place < len(cells):
         if (
             (cells[place].address >= 0.7 or _over_a_postcode(cells, place))
-            and not (cells[place].title or cells[place].suffix)
+            and not (cells[place].title or cells[place].suffix or _names_a_place(cells, place))
             and not head.is_announced(cells[place], "customer", "ship_to")
         ):
             taken, after = _run(head, cells, place)
@@ -33,7 +33,7 @@ def _run(head: Head, cells: list[HeadLine], place: int) -> tuple[list[HeadLine],
     while place < len(cells):
         cell = cells[place]
         if complete:
-            if cell.region or _ends_an_address(cell):
+            if cell.region or (_ends_an_address(cell) and not taken[-1].has_region):
                 taken.append(cell)
                 place += 1
                 continue
@@ -98,6 +98,17 @@ def _address(head: Head, taken: list[HeadLine], place: int) -> Found:
     return Found(
         ", ".join(part for part in parts if part), tuple(pieces), score, tuple(cell.line.number for cell in taken)
     )
+
+
+def _names_a_place(cells: list[HeadLine], place: int) -> bool:
+    """Whether a line with a town in it is a name over the address ("Harbour Grill Leeds"), or a branch in brackets."""
+    cell = cells[place]
+    if cell.text.startswith("("):
+        return True
+    follower = cells[place + 1] if place + 1 < len(cells) else None
+    numbered = any(char.isdigit() for char in cell.text)
+    begins = follower is not None and follower.address >= 0.7 and any(char.isdigit() for char in follower.text[:8])
+    return begins and not numbered and not (follower is not None and follower.postcode)
 
 
 def _over_a_postcode(cells: list[HeadLine], place: int) -> bool:

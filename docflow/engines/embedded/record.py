@@ -12,7 +12,7 @@ from typing import Any
 from docflow.engines.base import Piece
 from docflow.engines.embedded import days as day_reading
 from docflow.engines.embedded.addresses import addresses
-from docflow.engines.embedded.context import ABSENT, UNREADABLE, Context, LeafReading, Span
+from docflow.engines.embedded.context import ABSENT, CONFLICT, UNREADABLE, Context, LeafReading, Span
 from docflow.engines.embedded.head import Found, Head
 from docflow.engines.embedded.mending import mend
 from docflow.engines.embedded.money import Candidate, Ledger
@@ -39,6 +39,8 @@ _ADDRESSED = ("customer", "employee", "tenant", "patient", "insured")
 _PLAIN_DATES = ("date", "report_date", "pay_date", "signature_date")
 _SUMS = ("total", "subtotal", "tax")
 _ISO = re.compile(r"\b(?:ISO|code)\b", re.IGNORECASE)
+_NEAR = 0.1
+"""How far under its floor a score may lie to count as nearly good enough."""
 _LEGIBLE = 0.5
 """Below this share of readable text a leaf without a value counts as unreadable rather than absent."""
 
@@ -67,7 +69,7 @@ class Reader:
         readings: dict[str, LeafReading] = {}
         options = {question.path: self._options(question) for question in self._asked.questions}
         for question in self._order(options):
-            readings[question.path] = self._choose(question, options[question.path], readings)
+            readings[question.path] = self._choose(question, options[question.path])
         for question in self._asked.questions:
             reading = readings[question.path]
             value: Any = reading.printed
@@ -89,21 +91,50 @@ class Reader:
 
         return sorted(self._asked.questions, key=sureness)
 
-    def _choose(self, question: Question, options: list[Option], readings: Mapping[str, LeafReading]) -> LeafReading:
+    def _choose(self, question: Question, options: list[Option]) -> LeafReading:
         rejected = self._rejected.get(question.path, frozenset())
         taken = self._taken.setdefault(_family(question), [])
-        kept = [option for option in options if collapse(fold(option.text)) not in rejected]
+        kept = [option for option in options if not rejected or _key(self._printed(question, option)) not in rejected]
         free = [option for option in kept if not any(_same_place(option, other) for other in taken)]
         if question.look is Kind.PARTY:  # a name that stands twice is still one party
             free = [option for option in free if not any(fold(option.text) == fold(other.text) for other in taken)]
         best = next((option for option in free if option.score >= option.floor), None)
         if best is None:
-            return UNREADABLE if self._illegible else ABSENT
+            return self._abstain(free)
         taken.append(best)
-        rivals = [option.score for option in free if fold(option.text) != fold(best.text)]
-        text = collapse(best.text)
-        printed = mend(text, self._context) if question.look in (Kind.PARTY, Kind.ADDRESS) else text
-        return LeafReading(printed, best.pieces, _confidence(best, rivals), raw=text)
+        rivals = [option.score for option in free if _key(option.text) != _key(best.text)]
+        printed = self._printed(question, best)
+        return LeafReading(
+            printed,
+            best.pieces,
+            round(_confidence(best, rivals) * self._readable(question, best), 3),
+            raw=collapse(best.text),
+        )
+
+    def _printed(self, question: Question, option: Option) -> str:
+        """The text as it is answered: names and addresses with what OCR misread put right."""
+        text = collapse(option.text)
+        return mend(text, self._context) if question.look in (Kind.PARTY, Kind.ADDRESS) else text
+
+    def _readable(self, question: Question, option: Option) -> float:
+        """How likely OCR read every letter of a value right: its own scores, and long texts fail more often."""
+        sure = 1.0
+        for piece in option.pieces:
+            page = next(page for page in self._context.pages if page.number == piece.page)
+            if page.text_layer:
+                continue
+            scores = [word.score for word in page.words if word.box.intersection(piece.box) > 0.3 * word.box.area]
+            sure *= sum(scores) / len(scores) if scores else 1.0
+            if question.look in (Kind.PARTY, Kind.ADDRESS, Kind.TEXT):
+                sure *= 0.96
+        return sure
+
+    def _abstain(self, options: list[Option]) -> LeafReading:
+        """Why a leaf is null: several values are nearly good enough, the page cannot be read, or nothing is there."""
+        near = {_key(option.text) for option in options if option.floor - option.score < _NEAR}
+        if len(near) > 1:
+            return CONFLICT
+        return UNREADABLE if self._illegible else ABSENT
 
     @cached_property
     def _taken(self) -> dict[str, list[Option]]:
@@ -258,6 +289,11 @@ def _best_first(options: list[Option]) -> list[Option]:
     return sorted(options, key=lambda option: -option.score)
 
 
+def _key(text: str) -> str:
+    """Texts that differ only in case, accents and spaces are one value."""
+    return collapse(fold(text))
+
+
 def _family(question: Question) -> str:
     """Fields among which one printed value is given out only once."""
     if question.look in (Kind.DATE, Kind.PARTY, Kind.ADDRESS):
@@ -277,7 +313,7 @@ def _confidence(best: Option, rivals: list[float]) -> float:
     """How likely the best option is right: by how far it lies over its floor and over the next one."""
     over = best.score - best.floor
     lead = best.score - max(rivals, default=best.floor - 1.0)
-    return round(1 / (1 + math.exp(-(0.6 + 1.2 * min(over, 2.0) + 1.0 * min(lead, 1.5)))), 3)
+    return 1 / (1 + math.exp(-(0.6 + 1.2 * min(over, 2.0) + 1.0 * min(lead, 1.5))))
 
 
 def _put(record: dict[str, Any], path: str, value: Any) -> None:

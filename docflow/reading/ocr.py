@@ -34,7 +34,7 @@ _KEPT_ENVIRONMENT = (
 # By default glibc gives every large tensor back to the system and takes it anew for the next page: the page faults
 # alone are a fifth of the time. With these limits the worker keeps the few hundred MiB that it uses over and over.
 _KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
-REVISION = 1
+REVISION = 2
 """Counts the changes to how docflow itself reads: a new number means that cached words are not used any more."""
 READABLE = 0.65
 """Legibility below which what was read of a page is not worth answering from."""
@@ -87,7 +87,9 @@ class Reader:
         if self._cache is not None and (known := self._cache.get(page.document_id, page.number)) is not None:
             words, page.legibility = known
             return words
-        image = page.render(max_side=self._settings.max_side)  # before a worker is taken: others read meanwhile
+        image = page.render(
+            max_side=_longest_side(page, self._settings.max_side)
+        )  # before a worker is taken: others read meanwhile
         rows, legibility = self._read(image.tobytes(), image.width, image.height)
         words = _words(rows, page.width / image.width, page.height / image.height)
         page.legibility = legibility
@@ -151,6 +153,19 @@ def is_readable(page: Page) -> bool:
     """
     page.words  # noqa: B018 (reading them sets the legibility)
     return page.legibility >= READABLE
+
+
+LONG_PAGE = 2.5
+"""Height over width from which on a page is a long strip, such as the receipt of a full trolley."""
+
+
+def _longest_side(page: Page, max_side: int) -> int:
+    """Pixels along the longest side of the image to read.
+
+    A long strip may be longer than ``max_side``, so that its letters stay as large as those of other pages; with its
+    width the image still has no more pixels than a square page.
+    """
+    return round(max_side * min(LONG_PAGE, max(1.0, page.height / page.width / LONG_PAGE)))
 
 
 class _PageError(Exception):

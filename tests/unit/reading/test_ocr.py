@@ -81,6 +81,25 @@ def test_a_page_larger_than_max_side_keeps_its_own_coordinates() -> None:
     assert texts(words) == EXPECTED
 
 
+def test_the_letters_of_a_long_receipt_stay_large() -> None:
+    sides = []
+    image = photograph([f"Item {number} of a long receipt" for number in range(40)], size=20)
+    page = page_with(image.crop((0, 0, image.width // 2, image.height)))
+    draw = page.renderer
+
+    def render(of: Page, max_side: int | None, max_pixels: int | None) -> Image.Image:
+        sides.append(max_side)
+        return draw(of, max_side, max_pixels)
+
+    page.renderer = render
+    with Reader(ReadingSettings(max_side=800), None, workers=1, threads=2) as reader:
+        words = reader.words(page)
+    shape = page.height / page.width
+    assert sides == [round(800 * min(2.5, shape / 2.5))]
+    assert sides[0] > 800
+    assert {"Item", "39", "long"} <= set(texts(words))
+
+
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_a_page_photographed_sideways_or_upside_down_reads_upright(reader: Reader, turn: int) -> None:
     image = photograph(turn=turn)

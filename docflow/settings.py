@@ -22,6 +22,9 @@ from docflow.errors import ConfigError
 Grounding = Literal["full", "text-layer", "off"]
 """Where values are looked up: every page's words, only words of a file's own text layer, or not at all."""
 
+Merge = Literal["best", "first", "conflict"]
+"""What becomes of a leaf about which windows of pages disagree: the surest value, the first, or a null."""
+
 
 def default_cache_dir() -> Path:
     """docflow's folder in the user's cache (XDG base directory specification)."""
@@ -73,6 +76,9 @@ class ExtractionSettings(_Group):
     repairs: Annotated[int, Field(ge=0, le=10)] = Field(1, description="how often failing fields are asked again")
     pages_per_call: Annotated[int, Field(ge=1)] | None = Field(
         None, description="most pages in one call (all when not set)"
+    )
+    merge: Merge = Field(
+        "best", description="where calls about other pages disagree: best (the surest value), first, or conflict (null)"
     )
     max_tokens: Annotated[int, Field(ge=1)] = Field(4_096, description="longest answer, in tokens")
     timeout_seconds: Annotated[float, Field(gt=0)] = Field(300, description="longest time for one answer of an engine")

@@ -205,19 +205,6 @@ def test_hints_of_the_engine_give_place_and_confidence() -> None:
     assert result.usage == Usage(9, 8, 7, 1)
 
 
-def test_windows_of_pages_are_merged_first_value_and_all_items() -> None:
-    pages = [page_of(LINES, 1), page_of(["Green pen 3.00"], 2)]
-    replies = [
-        answer(total="1,203.75", items=[{"name": "Blue pen", "price": "1.50"}]),
-        answer(total="3.00", seller="ACME TRADING LTD", items=[{"name": "Green pen", "price": "3.00"}]),
-    ]
-    result = extract_document(document_of(*pages), BILL, ScriptedEngine(replies), ExtractionSettings(pages_per_call=1))
-    assert result.data is not None
-    assert result.data["total"] == Decimal("1203.75")
-    assert [item["name"] for item in result.data["items"]] == ["Blue pen", "Green pen"]
-    assert by_path(result.evidence)["items[1].name"].page == 2
-
-
 def test_an_engine_that_fails_gives_a_failed_result_with_stage_and_type() -> None:
     result = extract_document(document_of(page_of(LINES)), BILL, ScriptedEngine([EngineTimeout("too slow")]))
     assert result.status == "failed"

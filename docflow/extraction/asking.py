@@ -1,0 +1,93 @@
+"""What an engine is asked about a record: for all of it, and again for the leaves that did not pass."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from docflow.documents.model import Page
+from docflow.engines.base import Answer, LeafHint, Usage
+from docflow.engines.bridge import Conversation
+from docflow.errors import BadAnswer
+from docflow.extraction.leaves import Keys, Leaf, leaves_of, parse_answer, schema_for
+from docflow.extraction.record import Reading, Record
+from docflow.program import RECORD
+
+
+@dataclass(slots=True)
+class Window:
+    """Some pages of a document that were asked about together, and the conversation about them.
+
+    ``spent`` is what another conversation about the same pages cost before it was given up.
+    """
+
+    pages: Sequence[Page]
+    talk: Conversation
+    spent: Usage = field(default_factory=Usage)
+
+    @property
+    def usage(self) -> Usage:
+        return self.spent + self.talk.usage
+
+    def record_answer(self, schema: dict[str, Any]) -> Answer:
+        """The answer that holds the record; one that is no JSON is asked for once more. Raises EngineError."""
+        answer = self.talk.answer(RECORD)
+        try:
+            parse_answer(answer.text)
+        except BadAnswer:
+            text = "That was not the JSON object that was asked for. Give the whole object again, and nothing else."
+            return self.talk.ask_json("record_again", text, schema)
+        return answer
+
+
+def readings_of(answer: Answer, schema: Mapping[str, Any], window: int) -> list[Reading]:
+    """The readings of every leaf that the schema names, from one answer. Raises BadAnswer."""
+    return [
+        Reading(leaf, leaf.keys, window, answer.hints.get(leaf.path, LeafHint()))
+        for leaf in leaves_of(schema, parse_answer(answer.text))
+    ]
+
+
+def by_window(readings: Mapping[Keys, Reading]) -> dict[int, dict[Keys, Reading]]:
+    """The readings, by the window that gave them."""
+    sorted_out: dict[int, dict[Keys, Reading]] = {}
+    for keys, reading in readings.items():
+        sorted_out.setdefault(reading.window, {})[keys] = reading
+    return sorted_out
+
+
+def repair(record: Record, windows: Sequence[Window], rounds: int) -> None:
+    """Ask again for the leaves that failed, each where it was answered, with the reason. Raises EngineError."""
+    for number in range(1, rounds + 1):
+        failing = record.failing()
+        if not failing:
+            return
+        for window, readings in by_window({keys: record.readings[keys] for keys in failing}).items():
+            asked = [reading.as_asked for reading in readings.values()]
+            text = _repair_text([(leaf, failing[keys]) for leaf, keys in zip(asked, readings, strict=True)])
+            answer = windows[window].talk.ask_json(f"repair_{number}", text, schema_for(asked))
+            again = parse_answer(answer.text)
+            for leaf, reading in zip(asked, readings.values(), strict=True):
+                reading.say(scalar(again.get(leaf.path)), answer.hints.get(leaf.path))
+                record.type(reading)
+    # What still cannot be read as its kind is an honest null, its raw text kept as evidence.
+    for reading in record.readings.values():
+        if reading.value is not None and reading.value.value is None:
+            reading.unreadable = True
+
+
+def _repair_text(failing: Sequence[tuple[Leaf, str]]) -> str:
+    intro = "These values were not accepted. Look again: give each exactly as printed, or null if it is not there."
+    lines = [intro]
+    for leaf, message in failing[:50]:
+        lines.append(f"- {leaf.path}: {json.dumps(str(leaf.printed)[:200], ensure_ascii=False)}: {message[:300]}")
+    return "\n".join(lines)
+
+
+def scalar(value: Any) -> str | bool | None:
+    """What was answered for one leaf; null for anything that is no single value."""
+    if isinstance(value, bool) or value is None:
+        return value
+    return str(value).strip() or None if isinstance(value, str | int | float) else None

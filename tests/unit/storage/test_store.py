@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -246,22 +247,24 @@ def test_an_out_without_rights_is_refused(tmp_path: Path) -> None:
         open_store(tmp_path / "out")
 
 
-@pytest.fixture
+@contextmanager
 def small_files() -> Iterator[None]:
-    """A process that may write no file above 4 KiB: what a full disk does, without filling one."""
+    """A process that may write no file above 4 KiB: what a full disk does, without filling one.
+
+    Not a fixture: the test runner itself may be writing its log to a file.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_part_that_cannot_be_written_leaves_the_dataset_as_it_was(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_a_part_that_cannot_be_written_leaves_the_dataset_as_it_was(tmp_path: Path) -> None:
     store = open_store(tmp_path)
     add(store, Results.valid("a.png"))
-    request.getfixturevalue("small_files")
-    with pytest.raises(StorageError) as caught:
+    with pytest.raises(StorageError) as caught, small_files():
         add(store, *(Results.valid(f"{n}.png", answer=os.urandom(200).hex()) for n in range(50)))
     assert caught.value.hint
     assert [row["source"] for row in rows_of(tmp_path)] == ["a.png"]

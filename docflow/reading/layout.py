@@ -217,6 +217,10 @@ def _slope(segments: Sequence[_Segment], height: float) -> float:
     return best
 
 
+_FULL_ROW = 250
+"""Stretches of text on one line; no honest page has more, and a hostile one must not cost their square."""
+
+
 def _rows(segments: list[_Segment], slope: float, height: float) -> list[list[_Segment]]:
     """Segments at one height, top to bottom, each from left to right."""
     for segment in segments:
@@ -230,6 +234,8 @@ def _rows(segments: list[_Segment], slope: float, height: float) -> list[list[_S
         reach = 0.5 * max(segment.height, 0.7 * height)
         for row in reversed(rows[-8:]):
             if segment.level - row[-1].level > reach:  # segments come by level: all of the row is further up
+                continue
+            if len(row) >= _FULL_ROW:
                 continue
             # A small mark (an asterisk, a hyphen) does not stand where its row stands.
             full = [other for other in row if other.height > 0.6 * height] or row

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -310,3 +311,20 @@ def test_one_engine_answers_several_threads_alike() -> None:
     assert totals == [f"{number}.00" for number in range(1, 9)] * 3
     assert engine.health().ok
     engine.close()
+
+
+def test_a_repair_knows_a_rejected_name_although_its_letters_were_mended() -> None:
+    lines = ["HoIloway Books Ltd", "Mill Lane Trading Ltd", "14 Mill Lane", "Bristol BS1 4QD"]
+    wanted = schema(company=leaf("party"))
+    first = read(lines, wanted)["company"]
+    assert first == "Holloway Books Ltd"
+    assert repair(lines, wanted, {"company": first})["company"] != first
+
+
+def test_misread_letters_lower_the_confidence() -> None:
+    page = page_of(SHOP, text_layer=False)
+    doubtful = page_of(SHOP, text_layer=False)
+    worse = tuple(replace(word, score=0.6) for word in doubtful.reader(doubtful))
+    doubtful.reader = lambda _: worse
+    sure, unsure = (ask(one, RECEIPT).hints["company"].confidence or 0.0 for one in (page, doubtful))
+    assert unsure < 0.7 * sure

@@ -22,6 +22,8 @@ _ONE_IN_WORD = re.compile(r"(?<=[a-z])1(?=[a-z]|\b)")
 _DOTTED = re.compile(r"(?<=\b[A-Za-z]\.[a-z]\.)I\.?(?![^\W_])")
 """A capital I at the end of an abbreviation in small letters is an l: "S.r.l.", "s.p.l."."""
 _MIXED = re.compile(r"(?<![^\W_])(?=[^\W_]*\d)(?=[^\W_]*[^\W\d_])[^\W_]{3,}(?![^\W_])")
+_PLAIN = frozenset({"en", "ms"})
+"""Languages that are written without accents: in any other, and where the language is unknown, one is likely meant."""
 _FEW = 3
 """So few accents on a page of plain letters are misread dust."""
 
@@ -37,7 +39,7 @@ def mend(text: str, context: Context) -> str:
     text = _ZERO_IN_WORD.sub("O", text)
     text = _DOTTED.sub(lambda match: match[0].replace("I", "l"), text)
     text = _MIXED.sub(lambda match: _known_word(match[0], context) or match[0], text)
-    if not text.isascii() and _accents(context.text) <= _FEW:
+    if not text.isascii() and _PLAIN.issuperset(context.locale.languages) and _accents(context.text) <= _FEW:
         text = "".join(char for char in unicodedata.normalize("NFD", text) if not unicodedata.combining(char))
         text = unicodedata.normalize("NFC", text)
     return text

@@ -87,4 +87,5 @@ class EmbeddedEngine:
 
 
 def _hint(reading: LeafReading) -> LeafHint:
-    return LeafHint(reading.raw or reading.printed, reading.pieces, reading.confidence, reading.reason)
+    sure = None if reading.printed is None else reading.confidence  # a null has no reading to be sure of
+    return LeafHint(reading.raw or reading.printed, reading.pieces, sure, reading.reason)

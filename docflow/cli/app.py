@@ -14,6 +14,8 @@ from docflow.cli.export import export
 from docflow.cli.extract import extract
 from docflow.cli.programs import programs
 from docflow.cli.query import query
+from docflow.cli.report import report
+from docflow.cli.review import review
 from docflow.cli.samples import samples
 from docflow.cli.show import show
 
@@ -31,7 +33,7 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(text if text.startswith(" ") else " ".join(text.split()) for text in paragraphs)
 
 
-for command in (extract, show, query, export, evaluate, calibrate, programs, config, samples):
+for command in (extract, show, query, review, report, export, evaluate, calibrate, programs, config, samples):
     name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
     app.command(name, help=_help(command))(command)
 

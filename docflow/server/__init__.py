@@ -1,0 +1,1 @@
+"""What docflow serves over HTTP, and the pages that go with it."""

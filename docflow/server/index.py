@@ -1,0 +1,151 @@
+"""The documents of a dataset in the order in which they want a look: the least sure first."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from docflow.errors import StorageError
+from docflow.storage import parts
+from docflow.storage.corrections import Corrections, undecided
+from docflow.storage.flat import lowest_confidence
+from docflow.storage.reading import read_part
+
+State = Literal["todo", "partly", "done"]
+Row = dict[str, Any]
+
+_COLUMNS = [
+    "document_id",
+    "source",
+    "program",
+    "status",
+    "created_at",
+    "evidence.list.element.confidence",
+    "evidence.list.element.reason",
+]
+_ROWS_KEPT = 8
+
+
+@dataclass(slots=True)
+class Entry:
+    """One document under one program. ``key`` names it in links; ``sources`` are all places of the same bytes.
+
+    ``confidence`` is the lowest of its values, None where nothing is said of them.
+    """
+
+    key: str
+    document_id: str
+    program: str
+    status: str
+    confidence: float | None
+    created_at: Any
+    part: Path
+    number: int
+    sources: list[str] = field(default_factory=list)
+    state: State = "todo"
+
+    @property
+    def order(self) -> tuple[bool, float, str]:
+        """Failed documents come last: there is nothing of theirs to decide."""
+        return self.status == "failed", -1.0 if self.confidence is None else self.confidence, self.sources[0]
+
+
+class Index:
+    """The newest row of each document and program, made of a few columns of every part. Not safe for threads."""
+
+    def __init__(self, out: Path) -> None:
+        """Raises StorageError when a part cannot be read."""
+        self.out = out
+        self.corrections = Corrections(out)
+        self._entries: dict[str, Entry] = {}
+        self._rows: OrderedDict[str, Row] = OrderedDict()
+        self._parts: dict[Path, tuple[int, int]] | None = None
+        self.refresh()
+
+    def refresh(self) -> None:
+        """See what other processes have written since: parts and corrections."""
+        now = {
+            path: (path.stat().st_mtime_ns, path.stat().st_size)
+            for folder in parts.program_folders(self.out).values()
+            for path in parts.part_files(folder)
+        }
+        if now == self._parts:
+            return
+        self.corrections.refresh()
+        self._rows.clear()
+        found: dict[str, Entry] = {}
+        for path in now:
+            for entry in _entries_of(path):
+                older = found.get(entry.key)
+                if older is None or entry.created_at > older.created_at:
+                    entry.sources += older.sources if older else []
+                    found[entry.key] = entry
+                else:
+                    older.sources += entry.sources
+        for entry in found.values():
+            entry.sources = sorted(set(entry.sources))
+        self._entries = {entry.key: entry for entry in sorted(found.values(), key=lambda entry: entry.order)}
+        self._parts = now
+        self._judge_all()
+
+    def __iter__(self) -> Iterator[Entry]:
+        return iter(self._entries.values())
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __getitem__(self, key: str) -> Entry:
+        """Raises KeyError."""
+        return self._entries[key]
+
+    def row(self, entry: Entry) -> Row:
+        """The whole row as docflow wrote it. Raises StorageError."""
+        if entry.key not in self._rows:
+            table = read_part(entry.part)
+            row: Row = table.slice(entry.number, 1).to_pylist()[0]
+            if (row["document_id"], row["program"]) != (entry.document_id, entry.program):
+                raise StorageError(f"{entry.part} changed while it was in use", hint="Load the page again.")
+            self._rows[entry.key] = row
+            while len(self._rows) > _ROWS_KEPT:
+                self._rows.popitem(last=False)
+        self._rows.move_to_end(entry.key)
+        return self._rows[entry.key]
+
+    def _judge_all(self) -> None:
+        """Judge every document that something was said of, each part read once."""
+        by_part: dict[Path, list[Entry]] = {}
+        for entry in self:
+            if self.corrections.of(entry.document_id, entry.program):
+                by_part.setdefault(entry.part, []).append(entry)
+        for part, entries in by_part.items():
+            table = read_part(part, ["document_id", "program", "record", "evidence"])
+            for entry in entries:
+                self.judge(entry, table.slice(entry.number, 1).to_pylist()[0])
+
+    def judge(self, entry: Entry, row: Row) -> None:
+        """Find out how much of a document is decided."""
+        overlaid = self.corrections.applied(row)
+        if not overlaid.placed:
+            entry.state = "todo"
+        else:
+            entry.state = "partly" if undecided(row, overlaid) else "done"
+
+
+def _entries_of(path: Path) -> Iterator[Entry]:
+    for number, row in enumerate(read_part(path, _COLUMNS).to_pylist()):
+        name = "\0".join((row["document_id"], row["program"]))
+        yield Entry(
+            hashlib.sha256(name.encode()).hexdigest()[:20],
+            row["document_id"],
+            row["program"],
+            row["status"],
+            lowest_confidence(row["evidence"] or ()),
+            row["created_at"],
+            path,
+            number,
+            [row["source"]],
+        )

@@ -314,6 +314,9 @@ class _Figures:
         self.subtotals = {a.value for a in plain if a.claims("subtotal") > 0.5}
         self.taxes = {a.value for a in money if a.claims("tax") > 0.5 or a.in_summary}
         self.totals = {a.value for a in plain if a.claims("total") > 0.5}
+        taxes = {a.value for a in plain if a.claims("tax") > 0.5 and a.value > 0}
+        self.untaxed = {value for value in self.totals for tax in taxes if value + tax in self.totals}
+        """Called a total ("Net amount"), but the tax comes on top of it to make another total."""
         self.pages = len(ledger._context.pages)
         self.first_paid = min((a.span.line.number for a in plain if a.claims("paid") > 0.5), default=None)
         self.exact_change = any(paid - change > 0 for paid in map(abs, self.paid) for change in self.change)
@@ -363,6 +366,8 @@ def _total_score(amount: Amount, figures: _Figures, own: tuple[str, ...]) -> flo
         score += 0.8
     if any(value + rounding in figures.lines for rounding in figures.rounding if rounding):
         score -= 0.5  # what is then rounded is not what is paid
+    if value in figures.untaxed and value not in figures.paid:
+        score -= 1.2
     if any(value - sub in figures.taxes for sub in figures.subtotals if sub != value):
         score += 0.5
     score += 0.25 * min(3, len(figures.lines[value]) - 1)

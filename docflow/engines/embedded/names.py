@@ -173,8 +173,10 @@ def _goes_on(first: HeadLine, second: HeadLine, starts: frozenset[str]) -> bool:
         return False
     if first.text.count("(") > first.text.count(")") and second.text.count(")") > second.text.count("("):
         return True
-    if first.suffix and not (second.line is first.line and _only_suffix(second, starts)):
-        return False
+    if first.suffix:
+        rest = second.text.lower().replace(".", " ").split()
+        wrapped = len(rest) <= 2 and all(word in starts for word in rest)  # "House Pte." and "Ltd." on the next line
+        return wrapped or (second.line is first.line and _only_suffix(second, starts))
     if first.registration or first.contact or first.labelled or first.noise:
         return False
     if first.address >= 1.0:

@@ -110,6 +110,11 @@ class ListScore:
         self.found += outcome.found
         self.right += outcome.right
 
+    def __add__(self, other: ListScore) -> ListScore:
+        return ListScore(
+            self.rows + other.rows, self.got + other.got, self.found + other.found, self.right + other.right
+        )
+
     @property
     def f1(self) -> float | None:
         """Rows that are wholly right, of those given and those printed."""

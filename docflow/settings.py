@@ -80,6 +80,13 @@ class ExtractionSettings(_Group):
     merge: Merge = Field(
         "best", description="where calls about other pages disagree: best (the surest value), first, or conflict (null)"
     )
+    verify_below: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="values whose confidence is lower are asked for once more (none when not set)"
+    )
+    cheap_first_below: Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None,
+        description="the embedded engine answers first, the chosen one only what is less sure (off when not set)",
+    )
     max_tokens: Annotated[int, Field(ge=1)] = Field(4_096, description="longest answer, in tokens")
     timeout_seconds: Annotated[float, Field(gt=0)] = Field(300, description="longest time for one answer of an engine")
     locale: str | None = Field(

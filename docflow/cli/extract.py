@@ -72,6 +72,8 @@ def extract(
     locale: options.Locale = None,
     ocr_model: options.OcrModel = None,
     accept_error: options.AcceptError = None,
+    verify: options.Verify = False,
+    cheap_first: options.CheapFirst = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each record on stdout as a line of JSON; all else goes to stderr.")
     ] = False,
@@ -110,7 +112,7 @@ def extract(
         ocr_model=ocr_model,
         accept_error=accept_error,
     )
-    settings = load_settings(flags)
+    settings = options.second_opinions(load_settings(flags), verify=verify, cheap_first=cheap_first)
     run_options = RunOptions(
         sources=tuple(sources),
         program="auto" if program is None and schema is None else program,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from docflow.settings import Settings
 
 RUNNING = "How it runs"
 READING = "How documents are read"
@@ -72,7 +75,37 @@ AcceptError = Annotated[
         rich_help_panel=READING,
     ),
 ]
+Verify = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Ask once more for each value whose confidence is under 0.8 (or extraction.verify_below). The embedded "
+        "engine is not asked twice: it reads by rules and would say the same.",
+        rich_help_panel=RUNNING,
+    ),
+]
+CheapFirst = Annotated[
+    bool,
+    typer.Option(
+        "--cheap-first",
+        help="The embedded engine answers first, and ENGINE reads only what has a confidence under 0.8 "
+        "(or extraction.cheap_first_below).",
+        rich_help_panel=RUNNING,
+    ),
+]
 Dataset = Annotated[Path, typer.Argument(metavar="OUT", help="The folder that docflow extract wrote to.")]
+
+
+UNSURE = 0.8
+"""The confidence under which --verify and --cheap-first ask again, where the settings name none."""
+
+
+def second_opinions(settings: Settings, *, verify: bool, cheap_first: bool) -> Settings:
+    """The settings with what --verify and --cheap-first turn on; a threshold that is set already stays."""
+    wanted = {"verify_below": verify, "cheap_first_below": cheap_first}
+    extraction = settings.extraction
+    update = {name: UNSURE for name, on in wanted.items() if on and getattr(extraction, name) is None}
+    return settings.model_copy(update={"extraction": extraction.model_copy(update=update)}) if update else settings
 
 
 def given(

@@ -20,16 +20,18 @@ from docflow.program import RECORD
 class Window:
     """Some pages of a document that were asked about together, and the conversation about them.
 
-    ``spent`` is what another conversation about the same pages cost before it was given up.
+    ``spent`` is what another conversation about the same pages cost before it was given up. What a ``free`` one costs
+    is not counted: the cheap engine's.
     """
 
     pages: Sequence[Page]
     talk: Conversation
     spent: Usage = field(default_factory=Usage)
+    free: bool = False
 
     @property
     def usage(self) -> Usage:
-        return self.spent + self.talk.usage
+        return Usage() if self.free else self.spent + self.talk.usage
 
     def record_answer(self, schema: dict[str, Any]) -> Answer:
         """The answer that holds the record; one that is no JSON is asked for once more. Raises EngineError."""

@@ -13,10 +13,11 @@ from typing import Any
 from docflow.documents.model import Document, Page
 from docflow.engines.base import Engine, Limits, Usage
 from docflow.engines.bridge import run_program
-from docflow.errors import DocflowError, InternalError
+from docflow.errors import DocflowError, EngineError, InternalError, ReadingError
 from docflow.extraction.asking import Window, readings_of, repair
 from docflow.extraction.grounding import Grounder
 from docflow.extraction.merging import merge
+from docflow.extraction.opinions import ask_better, unsure_leaves, verify
 from docflow.extraction.record import Record, locale_of
 from docflow.extraction.result import ErrorInfo, PageInfo, Result
 from docflow.program import KIND, Program
@@ -29,9 +30,18 @@ READ_AHEAD = 4
 
 
 def extract_document(
-    document: Document, program: Program, engine: Engine, settings: ExtractionSettings | None = None
+    document: Document,
+    program: Program,
+    engine: Engine,
+    settings: ExtractionSettings | None = None,
+    *,
+    cheap: Engine | None = None,
 ) -> Result[Any]:
-    """One document through one program. What goes wrong with it is in the Result, whose status is then ``failed``."""
+    """One document through one program. What goes wrong with it is in the Result, whose status is then ``failed``.
+
+    A ``cheap`` engine answers first where ``settings.cheap_first_below`` is set; ``engine`` then reads what that one is
+    unsure of, and ``usage`` is what ``engine`` cost.
+    """
     settings = settings or ExtractionSettings()
     started = time.perf_counter()
     blank: Result[Any] = Result(
@@ -50,7 +60,7 @@ def extract_document(
         grounding=settings.grounding,
     )
     try:
-        result = _extract(document, program, engine, settings, blank)
+        result = _extract(document, program, engine, cheap, settings, blank)
     except DocflowError as error:
         result = replace(blank, error=ErrorInfo.of(error))
     except Exception as error:  # the border of one document: a fault here must not reach its neighbours
@@ -61,12 +71,27 @@ def extract_document(
 
 
 def _extract(
-    document: Document, program: Program, engine: Engine, settings: ExtractionSettings, blank: Result[Any]
+    document: Document,
+    program: Program,
+    engine: Engine,
+    cheap: Engine | None,
+    settings: ExtractionSettings,
+    blank: Result[Any],
 ) -> Result[Any]:
+    spared = None
     with _reading_ahead(_grounded(document.pages, settings.grounding)):
-        chosen, windows = _ask(document, program, engine, settings)
-        record = _record(chosen, windows, settings)
-        repair(record, windows, settings.repairs)
+        cheaply = None
+        if cheap is not None and settings.cheap_first_below is not None:
+            cheaply = _cheaply(document, program, engine, cheap, settings, settings.cheap_first_below)
+            spared = 0
+        if cheaply is not None:
+            record, windows, spared = cheaply
+        else:
+            record, windows = _read(document, program, engine, settings)
+        if settings.verify_below is not None:
+            verify(record, windows, settings.verify_below)
+    chosen = record.program
+    answering = cheap if cheap is not None and windows[-1].free else engine
     last = windows[-1].talk.bridge.answers[-1]
     validated, _ = record.validate()
     problems = record.problems()
@@ -87,16 +112,61 @@ def _extract(
         answer=last.text if problems else None,
         error=error,
         usage=sum((window.usage for window in windows), Usage()),
-        engine=last.engine or engine.name,
-        model=last.model or engine.model,
+        engine=last.engine or answering.name,
+        model=last.model or answering.model,
+        spared=spared,
     )
+
+
+def _read(
+    document: Document, program: Program, engine: Engine, settings: ExtractionSettings
+) -> tuple[Record, list[Window]]:
+    """The record as one engine reads it, and its conversations. Raises EngineError, ReadingError and ProgramError."""
+    chosen, windows = _ask(document, program, engine, settings)
+    record = _record(chosen, windows, settings)
+    repair(record, windows, settings.repairs)
+    return record, windows
+
+
+def _cheaply(
+    document: Document, program: Program, engine: Engine, cheap: Engine, settings: ExtractionSettings, below: float
+) -> tuple[Record, list[Window], int] | None:
+    """The record as ``cheap`` reads it, with what that is unsure of read by ``engine``, and how many leaves were not.
+
+    None where ``engine`` has to read all of it: the cheap one failed, is unsure of the kind of document, or gave a
+    record that does not pass as a whole.
+    """
+    try:
+        record, windows = _read(document, program, cheap, settings)
+    except (EngineError, ReadingError) as error:
+        log.info("document %s: the cheap engine failed, %s", document.id, type(error).__name__)
+        return None
+    if program.kinds and any(
+        window.talk.answer(KIND).choice_probs.get(record.program.name, 1.0) < below
+        for window in windows
+        if window.talk.has(KIND)
+    ):
+        return None
+    unsure = unsure_leaves(record, below)
+    if unsure is None:
+        return None
+    for window in windows:
+        window.free = True
+    if unsure:
+        ask_better(record, windows, unsure, engine, _limits(settings))
+        repair(record, windows, settings.repairs)
+    return record, windows, len(record.readings) - len(unsure)
+
+
+def _limits(settings: ExtractionSettings) -> Limits:
+    return Limits(max_tokens=settings.max_tokens, timeout_seconds=settings.timeout_seconds)
 
 
 def _ask(
     document: Document, program: Program, engine: Engine, settings: ExtractionSettings
 ) -> tuple[Program, list[Window]]:
     """Every window of pages asked once, and the program that was chosen. Raises EngineError and ProgramError."""
-    limits = Limits(max_tokens=settings.max_tokens, timeout_seconds=settings.timeout_seconds)
+    limits = _limits(settings)
     size = settings.pages_per_call or max(1, len(document.pages))
     parts = [document.pages[start : start + size] for start in range(0, len(document.pages), size)]
     windows = [Window(pages, run_program(program, pages, engine, limits)) for pages in parts]

@@ -78,7 +78,8 @@ class Result(Generic[R]):
     ``data`` holds the typed Python values by field name whenever the engine answered (also when the record is
     invalid); ``record`` is the validated model and None unless ``status`` is ``valid``. ``answer`` is the engine's
     last text unless the record is valid. ``seconds`` is wall time. ``needs_review`` says whether somebody should look
-    at it, None where that was not asked or cannot be told.
+    at it, None where that was not asked or cannot be told. ``spared`` counts the leaves that the requested engine was
+    never asked for, because a cheap one was sure of them; None where no cheap one was asked, and in stored rows.
     """
 
     document_id: str
@@ -103,5 +104,6 @@ class Result(Generic[R]):
     fallback: bool = False
     grounding: Grounding = "full"
     needs_review: bool | None = None
+    spared: int | None = None
     seconds: float = 0.0
     created_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))

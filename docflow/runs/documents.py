@@ -53,7 +53,7 @@ def extract_work(
     from docflow.extraction.extract import extract_document  # SGLang's front end: not before the first document is open
 
     document.read_with(resources.reader.words)
-    result = extract_document(document, program, resources.engine, settings)
+    result = extract_document(document, program, resources.engine, settings, cheap=resources.cheap)
     if stopping.is_set() and result.status == "failed":
         return None
     return dataclasses.replace(result, attempts=work.attempts) if work.attempts > 1 else result

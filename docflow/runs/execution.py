@@ -286,6 +286,12 @@ class Execution:
         run.skipped, run.skipped_failed = self._plan.skipped, self._plan.skipped_failed
         if self._sources.skipped:
             run.notes.append(self._passed_over())
+        if run.spared:
+            count = run.spared
+            run.notes.append(
+                f"the engine {run.engine} was not needed for {count['documents']:,} of {count['all documents']:,} "
+                f"documents and {count['leaves']:,} of {count['all leaves']:,} values"
+            )
         if self._store is not None:
             write_run(self._store.out, run, self.options, self._program)
         return run
@@ -407,6 +413,12 @@ class Execution:
             self._unwritten += 1
             self.run.counts[result.status] += 1
             self.run.by_program[result.program] += 1
+            if result.spared is not None:
+                leaves = len({entry.path for entry in result.evidence})
+                self.run.spared["all documents"] += 1
+                self.run.spared["documents"] += result.spared == leaves
+                self.run.spared["all leaves"] += leaves
+                self.run.spared["leaves"] += result.spared
             if result.status == "failed" and result.error and len(self.run.errors) < ERRORS_KEPT:
                 self.run.errors.append(FailedDocument(source=result.source, error=result.error))
 

@@ -105,6 +105,8 @@ class Run:
     ``seconds`` is the wall time of the whole run, ``working_seconds`` without what came before the first document.
     ``results`` holds the rows of a run without OUT; with OUT they are in the dataset (``docflow.open(run.out)``).
     ``errors`` are the first failed documents, at most twenty. ``stopped`` tells that a signal ended the run early.
+    Where a cheap engine answered first, ``spared`` counts the ``documents`` and ``leaves`` for which the chosen engine
+    was not needed, beside ``all documents`` and ``all leaves``.
     """
 
     id: str
@@ -120,6 +122,7 @@ class Run:
     skipped: int = 0
     skipped_failed: int = 0
     stopped: bool = False
+    spared: Counter[str] = field(default_factory=Counter)
     errors: list[FailedDocument] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     results: list[Result[Any]] = field(default_factory=list)

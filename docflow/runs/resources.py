@@ -13,13 +13,15 @@ from docflow.documents.decoder import Decoder
 from docflow.documents.sniff import HEAD_BYTES, SUFFIXES, media_type
 from docflow.documents.sources import SourceItem, from_bytes, from_file, from_image
 from docflow.engines.base import Engine
-from docflow.errors import EngineUnavailable, UsageError
+from docflow.errors import ConfigError, EngineUnavailable, UsageError
 from docflow.evaluation.calibration import Calibration
 from docflow.reading import Reader, usable_cores
 from docflow.runs.model import RunOptions
 
 ENGINE_CONCURRENCY = 8
 """Documents in work at once for an engine that computes elsewhere."""
+CHEAP = "embedded"
+"""The engine that answers first where another is asked only what that one is unsure of."""
 MOST_OCR_PROCESSES = 16
 OCR_PROCESS_BYTES = 1.5 * (1 << 30)
 """What an OCR process may come to need for large pages (0.9 GiB were seen), with room for all else."""
@@ -27,9 +29,13 @@ OCR_PROCESS_BYTES = 1.5 * (1 << 30)
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """Opened by ``open_resources``; every document of a run goes through them, in any thread."""
+    """Opened by ``open_resources``; every document of a run goes through them, in any thread.
+
+    ``cheap`` is the embedded engine where it answers first, before ``engine`` is asked what it is unsure of.
+    """
 
     engine: Engine
+    cheap: Engine | None
     decoder: Decoder
     reader: Reader
     concurrency: int
@@ -48,6 +54,8 @@ class Resources:
         """End the processes; what is still at work in them fails."""
         self.reader.close()
         self.decoder.close()
+        if self.cheap is not None:
+            self.cheap.close()
 
 
 def open_engine(options: RunOptions) -> tuple[Engine, bool]:
@@ -75,6 +83,14 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
     faster as soon as there are two pages, as far as memory goes.
     """
     settings = options.settings
+    cheap = None
+    if settings.extraction.cheap_first_below is not None:
+        if engine.name == CHEAP:
+            raise ConfigError(
+                f"cheap first: the {CHEAP} engine is the cheap one, so another has to answer what it is unsure of",
+                hint="Name that one with --engine.",
+            )
+        cheap = engines.create(CHEAP)
     cores = usable_cores()
     # Two documents more than cores: while pages are with OCR, the next are decoded.
     concurrency = options.concurrency or settings.concurrency
@@ -84,6 +100,7 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
     workers = 1 if one_image else min(cores, concurrency, most)
     return Resources(
         engine=engine,
+        cheap=cheap,
         decoder=Decoder(
             settings.limits,
             workers=min(cores, concurrency),

@@ -33,6 +33,7 @@ def write_run(out: Path, run: Run, options: RunOptions, program: Program) -> Non
         "by_program": dict(run.by_program),
         "skipped": run.skipped,
         "skipped_failed": run.skipped_failed,
+        "spared": dict(run.spared),
         "settings": options.settings.model_dump(mode="json", exclude={"cache_dir"}),
     }
     write_whole(out / RUNS / f"{run.id}.json", json.dumps(content, indent=1).encode())

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 from docflow.documents.model import Box, Page, Word
 from docflow.engines.base import Piece
+from docflow.extraction.orders import is_order
 from docflow.extraction.result import Found
 
 FUZZY_LEAST = 82.0
@@ -42,13 +43,16 @@ def squash(text: str) -> str:
 
 @dataclass(eq=False)
 class PageText:
-    """The words of one page as strings to search, each character knowing its word."""
+    """The words of one page as strings to search, each character knowing its word.
+
+    Lines that give orders to whoever reads the page by machine are left out: nothing is found there.
+    """
 
     page: Page
     words: Sequence[Word] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.words = self.page.words
+        self.words = [word for line in _lines(self.page.words) if not is_order(_joined_text(line)) for word in line]
 
     @cached_property
     def _exact(self) -> tuple[str, list[int]]:
@@ -94,13 +98,7 @@ class PageText:
     def pieces(self, first: int, last: int) -> tuple[tuple[Piece, ...], float]:
         """A run of words as a piece a line, and the words' mean score."""
         words = self.words[first : last + 1]
-        lines: list[list[Word]] = []
-        for word in words:
-            if lines and _same_line(lines[-1][-1], word):
-                lines[-1].append(word)
-            else:
-                lines.append([word])
-        pieces = tuple(Piece(self.page.number, Box.around(word.box for word in line)) for line in lines)
+        pieces = tuple(Piece(self.page.number, Box.around(word.box for word in line)) for line in _lines(words))
         return pieces, sum(word.score for word in words) / len(words)
 
     def under(self, box: Box) -> list[Word]:
@@ -138,6 +136,21 @@ def _glued(left: str, right: str) -> bool:
         # digits go on through marks within a number; a unit or currency beside them does not
         return (left.isdigit() and (right.isdigit() or right in ".,")) or (right.isdigit() and left in ".,")
     return left.isalnum() and right.isalnum()
+
+
+def _lines(words: Iterable[Word]) -> list[list[Word]]:
+    """Words in reading order, those that follow each other on one line together."""
+    lines: list[list[Word]] = []
+    for word in words:
+        if lines and _same_line(lines[-1][-1], word):
+            lines[-1].append(word)
+        else:
+            lines.append([word])
+    return lines
+
+
+def _joined_text(line: Sequence[Word]) -> str:
+    return " ".join(word.text for word in line)
 
 
 def _same_line(left: Word, right: Word) -> bool:

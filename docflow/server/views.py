@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
+from decimal import Decimal
 from typing import Any
 
 from docflow.fields import KIND_KEY
@@ -14,6 +16,8 @@ from docflow.storage.typed_text import as_text
 
 Row = dict[str, Any]
 View = dict[str, Any]
+
+_NUMBER = re.compile(r"-?\d{1,18}(\.\d{1,6})?")
 
 
 def entry_view(entry: Entry) -> View:
@@ -120,7 +124,7 @@ class _Groups:
             "kind": str(schema.get(KIND_KEY, "text")),
             "choices": [str(choice) for choice in schema.get("enum", ()) if choice is not None],
             "value": text,
-            "shown": first.get("value") if text is not None and first.get("value") else text,
+            "shown": _with_its_zeros(value, first.get("value")) or text,
             "raw": first.get("raw"),
             "confidence": first.get("confidence"),
             "found": first.get("found"),
@@ -152,3 +156,10 @@ def _decision(correction: Correction | None) -> View | None:
     if correction is None:
         return None
     return {"action": correction.action, "value": correction.value, "who": correction.who, "when": correction.when}
+
+
+def _with_its_zeros(value: Any, said: str | None) -> str | None:
+    """An amount as its evidence says it, 12.50 and not 12.5; None for all else."""
+    if isinstance(value, Decimal) and said is not None and _NUMBER.fullmatch(said) and Decimal(said) == value:
+        return said
+    return None

@@ -119,6 +119,7 @@ def review_app(
                 "matching": len(matching),
                 "documents": len(counted),
                 "reviewed": sum(entry.state == "done" for entry in counted),
+                "marked": any(entry.needs_review is not None for entry in counted),
                 "programs": Counter(entry.program for entry in index),
                 "statuses": Counter(entry.status for entry in index),
             }
@@ -150,10 +151,16 @@ def review_app(
 
 
 def _is(entry: Entry, state: str | None, after: str | None) -> bool:
-    """Whether an entry is in a state; ``open`` means not done. The one to go on after stays, to be found again."""
+    """Whether an entry is in a state: done, open (not done), or look (open, and marked as in need of one).
+
+    The one to go on after stays, to be found again.
+    """
     if entry.key == after or state is None:
         return True
-    return entry.state != "done" and entry.status != "failed" if state == "open" else entry.state == state
+    if state == "done":
+        return entry.state == "done"
+    is_open = entry.state != "done" and entry.status != "failed"
+    return is_open and (state == "open" or bool(entry.needs_review))
 
 
 def _refused(request: Request, token: str, hosts: frozenset[str]) -> Response | None:

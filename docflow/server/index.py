@@ -24,6 +24,7 @@ _COLUMNS = [
     "program",
     "status",
     "created_at",
+    "needs_review",
     "evidence.list.element.confidence",
     "evidence.list.element.reason",
 ]
@@ -34,7 +35,8 @@ _ROWS_KEPT = 8
 class Entry:
     """One document under one program. ``key`` names it in links; ``sources`` are all places of the same bytes.
 
-    ``confidence`` is the lowest of its values, None where nothing is said of them.
+    ``confidence`` is the lowest of its values, None where nothing is said of them; ``needs_review`` is what the run
+    that wrote it said, None where nobody asked.
     """
 
     key: str
@@ -42,6 +44,7 @@ class Entry:
     program: str
     status: str
     confidence: float | None
+    needs_review: bool | None
     created_at: Any
     part: Path
     number: int
@@ -144,6 +147,7 @@ def _entries_of(path: Path) -> Iterator[Entry]:
             row["program"],
             row["status"],
             lowest_confidence(row["evidence"] or ()),
+            row.get("needs_review"),  # parts of older runs lack it
             row["created_at"],
             path,
             number,

@@ -66,6 +66,7 @@ def write_report(
         "matching": len(matching),
         "documents": len(counted),
         "reviewed": sum(entry.state == "done" for entry in counted),
+        "marked": any(entry.needs_review is not None for entry in counted),
         "programs": Counter(entry.program for entry in shown),
         "statuses": Counter(entry.status for entry in shown),
     }

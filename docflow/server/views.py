@@ -28,6 +28,7 @@ def entry_view(entry: Entry) -> View:
         "program": entry.program,
         "status": entry.status,
         "confidence": entry.confidence,
+        "needs_review": entry.needs_review,
         "state": entry.state,
     }
 

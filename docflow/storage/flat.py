@@ -25,10 +25,12 @@ _LEADING = pa.schema(
         ("program", pa.string()),
         ("status", pa.string()),
         ("confidence", pa.float64()),
+        ("needs_review", pa.bool_()),
         ("reviewed", pa.bool_()),
         ("document_id", pa.string()),
     ]
 )
+_READ = ["source", "program", "status", "needs_review", "document_id", "record", "evidence"]
 _BEFORE_ITEMS = ("source", "program", "document_id")
 
 
@@ -56,7 +58,7 @@ def nested_batches(
     """
     corrections = Corrections(dataset.out)
     record_type = dataset.record_type(program)
-    for batch in dataset.batches(program, ["source", "program", "status", "document_id", "record", "evidence"]):
+    for batch in dataset.batches(program, _READ):
         rows = []
         for row in batch.to_pylist():
             if status is not None and row["status"] != status:

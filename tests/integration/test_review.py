@@ -90,6 +90,18 @@ def test_pages_of_the_queue_leave_nothing_out_while_documents_become_reviewed(cl
     assert client.get("/t0ken/api/queue").json()["reviewed"] == 2
 
 
+def test_documents_that_a_run_marked_can_be_picked(client: httpx.Client, out: Path) -> None:
+    assert not client.get("/t0ken/api/queue").json()["marked"]
+    store = Store(out, Results.bill, "embedded", "better", "two")
+    results = [
+        bill("look.png", Results.document_id("look"), needs_review=True),
+        bill("fine.png", Results.document_id("fine"), needs_review=False),
+    ]
+    store.write([store.row(result)[1] for result in results], ["two"])
+    assert client.get("/t0ken/api/queue").json()["marked"]
+    assert list(entries(client, state="look")) == ["look.png"]
+
+
 def test_a_value_comes_with_its_places_its_text_and_its_confidence(client: httpx.Client) -> None:
     view = client.get(f"/t0ken/api/documents/{entries(client)['c.tiff']}").json()
     total = leaf(view, "total")

@@ -73,7 +73,8 @@ class ReportSource {
       (one) =>
         (!filter.program || one.program === filter.program) &&
         (!filter.status || one.status === filter.status) &&
-        (!filter.state || (filter.state === "done") === (one.state === "done")),
+        (!filter.state || (filter.state === "done") === (one.state === "done")) &&
+        (filter.state !== "look" || one.needs_review),
     );
     return { ...this.data.queue, entries, more: false };
   }
@@ -96,12 +97,13 @@ class Review {
     this.source = source;
     this.readOnly = readOnly;
     this.entries = [];
+    this.doing = Promise.resolve();
     const choose = (path) => this.select(path);
     const hover = (path) => this.hover(path);
     this.page = new PageView(choose, hover);
     this.record = new RecordView(choose, hover, (...what) => this.act(...what), readOnly);
-    for (const name of ["program", "status", "state"]) byId(name).addEventListener("change", () => this.load());
-    document.querySelector("nav").addEventListener("scroll", () => this.loadMore());
+    for (const name of ["program", "status", "state"]) byId(name).addEventListener("change", () => this.told(this.load()));
+    document.querySelector("nav").addEventListener("scroll", () => this.told(this.loadMore()));
     document.addEventListener("keydown", (event) => this.key(event));
     byId("help-button").addEventListener("click", () => byId("help").showModal());
     const keys = readOnly ? KEYS.slice(6).filter(([key]) => key !== "A") : KEYS;
@@ -125,6 +127,7 @@ class Review {
     this.more = answer.more;
     this.options("program", answer.programs);
     this.options("status", answer.statuses);
+    byId("look").hidden = !answer.marked;
     byId("dataset").textContent = visible(answer.name);
     document.title = `${visible(answer.name)} - docflow review`;
     byId("queue").replaceChildren(...this.entries.map((entry) => this.line(entry)));
@@ -165,12 +168,16 @@ class Review {
     const line = element("li", `entry ${entry.state}`);
     line.dataset.key = entry.key;
     line.append(element("span", `dot ${entry.status === "failed" ? "" : level(entry.confidence)}`));
-    const source = element("span", "source", shortened(entry.source, 120));
+    const folders = entry.source.split("/");
+    const source = element("span", "source", shortened(folders.pop(), 120));
     source.title = visible(entry.source);
     line.append(source, element("span", "sure", entry.state === "done" ? "\u2713" : percent(entry.confidence)));
-    const about = entry.status === "valid" ? entry.program : `${entry.program}, ${entry.status}`;
-    line.append(element("span", "about", visible(entry.state === "partly" ? `${about}, begun` : about)));
-    line.addEventListener("click", () => this.open(entry.key));
+    const about = [entry.program];
+    if (entry.status !== "valid") about.push(entry.status);
+    if (entry.state === "partly") about.push("begun");
+    if (folders.length) about.push(shortened(folders.join("/"), 60));
+    line.append(element("span", "about", visible(about.join(" \u00b7 "))));
+    line.addEventListener("click", () => this.told(this.open(entry.key)));
     return line;
   }
 
@@ -263,7 +270,8 @@ class Review {
     const leaf = this.leaves.find((one) => one.path === path);
     if (action === "add") return this.editNew(path, first);
     if (!leaf) return undefined;
-    const onwards = () => this.toUndecided(leaf.path);
+    // Whoever clicked on another value meanwhile stays there.
+    const onwards = () => (this.selected === leaf.path ? this.toUndecided(leaf.path) : this.select(this.selected));
     const stay = () => this.select(leaf.path);
     if (action === "edit") {
       const save = (text) => this.say([{ path: leaf.path, action: "correct", text, seen: leaf.value }], onwards);
@@ -312,7 +320,7 @@ class Review {
     if (event.ctrlKey || event.metaKey || event.altKey || byId("help").open) return;
     if (event.target.closest("input, select, textarea")) return;
     if (event.key === "Enter" && event.target.closest("button")) return;
-    const leaf = this.leaf();
+    const leaf = () => this.leaf();
     const moves = {
       j: () => this.move(1),
       ArrowDown: () => this.move(1),
@@ -328,20 +336,22 @@ class Review {
       0: () => this.page.magnify(0),
       "?": () => byId("help").showModal(),
     };
+    const about = (action, fits = () => true) => () => leaf() && fits(leaf()) && this.act(action, leaf().path);
     const decisions = {
-      a: () => leaf && this.act("accept", leaf.path),
-      Enter: () => leaf && this.act("accept", leaf.path),
-      e: () => leaf && leaf.kind !== "list" && this.act("edit", leaf.path),
-      x: () => leaf && leaf.kind !== "list" && this.act("absent", leaf.path),
-      X: () => leaf?.row && !leaf.row.added && this.act("remove", leaf.path),
-      r: () => this.addRow(leaf),
-      u: () => leaf?.decision && this.act("withdraw", leaf.path),
+      a: about("accept"),
+      Enter: about("accept"),
+      e: about("edit", (one) => one.kind !== "list"),
+      x: about("absent", (one) => one.kind !== "list"),
+      X: about("remove", (one) => one.row && !one.row.added),
+      u: about("withdraw", (one) => one.decision),
+      r: () => this.addRow(leaf()),
       A: () => this.view.groups.length && this.acceptRest(),
     };
     const chosen = moves[event.key] ?? (this.readOnly ? undefined : decisions[event.key]);
     if (!chosen) return;
     event.preventDefault();
-    this.told(Promise.resolve(chosen()));
+    // One after the other: a key that is pressed while the last decision is on its way is about the value after it.
+    this.doing = this.doing.then(() => this.told(Promise.resolve(chosen())));
   }
 
   addRow(leaf) {

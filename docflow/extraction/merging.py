@@ -9,6 +9,7 @@ from docflow.engines.base import LeafHint, Reason
 from docflow.extraction.grounding import squash
 from docflow.extraction.leaves import Keys, leaves_of
 from docflow.extraction.record import Reading, Record
+from docflow.rules import weights
 from docflow.settings import Merge
 
 NEARLY_TIED = 0.1
@@ -37,6 +38,10 @@ def merge(record: Record, answers: Sequence[Sequence[Reading]], how: Merge) -> N
             for reading in item:
                 reading.leaf.keys = (*name, index, *reading.asked[len(name) + 1 :])
                 record.readings[reading.leaf.keys] = reading
+    if how == "best":
+        for keys, several in readings.items():
+            if record.readings[keys].reason == "conflict":
+                record.readings[keys] = _by_rules(record, keys, several) or record.readings[keys]
     in_order = leaves_of(record.program.schema, record.data())
     record.readings = {leaf.keys: record.readings[leaf.keys] for leaf in in_order}
 
@@ -97,6 +102,20 @@ def chosen(record: Record, several: Sequence[Reading], how: Merge) -> Reading:
     if not others or (how == "best" and record.sure(best) - record.sure(others[0]) > NEARLY_TIED):
         return best
     return conflict(best, others)
+
+
+def _by_rules(record: Record, keys: Keys, several: Sequence[Reading]) -> Reading | None:
+    """Of readings that contradict each other, the surest of those that the rules among the fields bear out.
+
+    None where they bear out several values, or none. The other leaves count as they were merged: a sum carried over to
+    the next page is told from the total by the tax beside it.
+    """
+    values = {other: reading.typed for other, reading in record.readings.items()}
+    given = [reading for reading in several if reading.typed is not None]
+    fitting = [r for r in given if weights(record.program.rules, {**values, keys: r.typed}).get(keys)]
+    if not fitting or any(not same(reading, fitting[0]) for reading in fitting):
+        return None
+    return max(fitting, key=record.sure)
 
 
 def conflict(reading: Reading, others: Sequence[Reading]) -> Reading:

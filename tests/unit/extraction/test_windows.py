@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 import sglang as sgl
+from pydantic import BaseModel, ConfigDict
 
 from docflow.engines.base import Answer, LeafHint, Request, WantChoice, WantJson
 from docflow.engines.scripted import ScriptedEngine
 from docflow.extraction import Result, extract_document
+from docflow.fields import Money
 from docflow.program import ask_as, images, program, program_for
 from docflow.settings import ExtractionSettings, Merge
 from tests.unit.extraction.test_extract import BILL, STRICT, Bill, Item, Strict, answer, by_path
@@ -147,3 +149,28 @@ def test_a_required_leaf_in_conflict_makes_the_record_invalid() -> None:
     result = extract_document(document, STRICT, ScriptedEngine(replies), ExtractionSettings(pages_per_call=1))
     assert result.status == "invalid"
     assert by_path(result.evidence)["code"].reason == "conflict"
+
+
+class Account(BaseModel):
+    model_config = ConfigDict(json_schema_extra={"x-rules": ["net + tax = total"]})
+
+    net: Money | None = None
+    tax: Money | None = None
+    total: Money | None = None
+
+
+@pytest.mark.parametrize(("carried", "total"), [("40.00", Decimal("43.00")), ("43.01", None)])
+def test_rules_among_the_fields_tell_a_total_from_a_sum_carried_over(carried: str, total: Decimal | None) -> None:
+    pages = [[f"Carried over {carried}"], ["Net 40.00", "Tax 3.00", "Total 43.00"]]
+    replies = [
+        {"net": None, "tax": None, "total": carried},
+        {"net": "40.00", "tax": "3.00", "total": "43.00"},
+    ]
+    result = extract_document(
+        document_of(*(page_of(lines, number) for number, lines in enumerate(pages, 1))),
+        program_for(Account, "account"),
+        ScriptedEngine(replies),
+        ExtractionSettings(pages_per_call=1),
+    )
+    assert result.data is not None
+    assert result.data["total"] == total  # a cent apart is within a rule's tolerance: both fit, nothing tells

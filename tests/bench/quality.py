@@ -12,9 +12,8 @@ import json
 import sys
 import tempfile
 import time
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +21,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "samples"))
 
 import docflow
-from docflow.extraction.result import Result
-from tests.bench.scoring import ListScore, PairScore, Score, grounded, ratio
+from docflow.evaluation.evaluate import Evaluation
+from docflow.evaluation.judging import judge
+from docflow.evaluation.scoring import FieldScore, ListScore, rounded, share, total
+from docflow.evaluation.truth import read_truths
 
 ROOT = Path(__file__).resolve().parents[2]
 BUILT_IN = ("receipt", "invoice", "form")
@@ -71,62 +72,56 @@ docflow better raises its floor in the same commit.
 """
 
 
-@dataclass
-class Tally:
-    """What was counted for one program."""
+def program_figures(evaluation: Evaluation) -> dict[str, Any]:
+    """What was counted for one program: fields, lists by rows and cells, pairs of a form, places."""
+    every = total(evaluation.single_fields.values())
+    cells = total(score for name, score in evaluation.fields.items() if name not in evaluation.single_fields)
+    out: dict[str, Any] = {
+        "documents": len(evaluation.judged.documents),
+        "statuses": dict(Counter(document.status for document in evaluation.judged.documents)),
+        "fields": {name: _field_figures(score) for name, score in evaluation.single_fields.items()},
+        "all_fields": rounded(every.recall),
+        "fields_and_cells": rounded(share(every.right + cells.right, every.printed + cells.printed)),
+        "grounded": evaluation.places.as_dict()["covering_of_right"],
+    }
+    for name, rows in evaluation.lists.items():
+        if evaluation.judged.programs == ["form"]:
+            out["pairs"] = _pair_figures(rows)
+        else:
+            out[name] = _list_figures(rows, evaluation.cells(name))
+    return out
 
-    documents: int = 0
-    statuses: Counter[str] = field(default_factory=Counter)
-    fields: dict[str, Score] = field(default_factory=lambda: defaultdict(Score))
-    lists: dict[str, ListScore] = field(default_factory=lambda: defaultdict(ListScore))
-    pairs: PairScore = field(default_factory=PairScore)
-    right_values: int = 0
-    grounded_values: int = 0
 
-    def add(self, truth: Mapping[str, Any], result: Result[Any]) -> list[str]:
-        """Count one document; lines about what was wrong come back."""
-        self.documents += 1
-        self.statuses[result.status] += 1
-        record, data = truth["record"], result.data or {}
-        evidence = defaultdict(list)
-        for entry in result.evidence:
-            if entry.page is not None and entry.box is not None:
-                evidence[entry.path].append((entry.page, entry.box))
-        misses = []
-        if result.error is not None:
-            misses.append(f"{truth['document']} {result.status}: {result.error.type}: {result.error.message}")
-        for name, true in record.items():
-            got = data.get(name)
-            if isinstance(true, list):
-                if truth["program"] == "form":
-                    self.pairs.add(true, got or [])
-                else:
-                    self.lists[name].add(true, got or [])
-                continue
-            right = self.fields[name].add(true, got)
-            if not right:
-                misses.append(f"{truth['document']} {truth['layout']} {truth['locale']} {name}: {true!r} but {got!r}")
-            elif name in truth["boxes"]:
-                self.right_values += 1
-                self.grounded_values += grounded(name, truth["boxes"], truth["repeats"], evidence[name])
-        return misses
+def _field_figures(score: FieldScore) -> dict[str, Any]:
+    return {
+        "printed": score.printed,
+        "right": score.right,
+        "accuracy": rounded(score.recall),
+        "absent": score.absent,
+        "invented": score.invented,
+    }
 
-    def as_dict(self) -> dict[str, Any]:
-        every = sum(self.fields.values(), Score())
-        cells = sum(score.cells for score in self.lists.values())
-        cells_right = sum(score.cells_right for score in self.lists.values())
-        out: dict[str, Any] = {
-            "documents": self.documents,
-            "statuses": dict(self.statuses),
-            "fields": {name: score.as_dict() for name, score in self.fields.items()},
-            "all_fields": ratio(every.right, every.printed),
-            "fields_and_cells": ratio(every.right + cells_right, every.printed + cells),
-            "grounded": ratio(self.grounded_values, self.right_values),
-        }
-        out |= {name: score.as_dict() for name, score in self.lists.items()}
-        if self.pairs.true:
-            out["pairs"] = self.pairs.as_dict()
-        return out
+
+def _list_figures(rows: ListScore, cells: FieldScore) -> dict[str, Any]:
+    return {
+        "rows": rows.rows,
+        "rows_right": rows.right,
+        "row_accuracy": rounded(share(rows.right, rows.rows)),
+        "cells": cells.printed,
+        "cells_right": cells.right,
+        "cell_accuracy": rounded(cells.recall),
+        "extra_rows": max(0, rows.got - rows.rows),
+    }
+
+
+def _pair_figures(pairs: ListScore) -> dict[str, Any]:
+    return {
+        "true": pairs.rows,
+        "got": pairs.got,
+        "precision": rounded(share(pairs.right, pairs.got)),
+        "recall": rounded(share(pairs.right, pairs.rows)),
+        "f1": rounded(pairs.f1),
+    }
 
 
 def main() -> int:
@@ -165,29 +160,42 @@ def measure(folder: Path, kinds: list[str] | None = None, *, misses: bool = Fals
     """Run docflow over a folder of samples: each with its own program, then all of the built-in kinds with auto."""
     truths = [json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / "truth").glob("*.json"))]
     truths = [truth for truth in truths if not kinds or truth["program"] in kinds]
-    by_name = {truth["document"]: truth for truth in truths}
+    about = {Path(truth["document"]).stem: truth for truth in truths}
+    readable = {truth.name: truth for truth in read_truths(folder / "truth")}
     started = time.perf_counter()
     figures: dict[str, Any] = {"samples": len(truths)}
-    broken = Score()
+    broken: list[bool] = []
     for program, group in _grouped(truths, lambda truth: truth["program"]).items():
-        tally = Tally()
         schema = next((truth["schema"] for truth in group if truth["schema"]), None)
         how = {"schema": str(ROOT / "samples" / "schemas" / schema)} if schema else {"program": program}
-        for result in docflow.iter_records(_paths(folder, group), **how):
-            truth = by_name[Path(result.source).name]
-            if truth["status"] == "failed":
-                broken.add("failed", result.status)
-                continue
-            for line in tally.add(truth, result):
-                if misses:
-                    print(line)
-        figures[program] = tally.as_dict()
-    figures["broken"] = broken.as_dict()
-    readable = [truth for truth in truths if truth["program"] in BUILT_IN and truth["status"] != "failed"]
-    if readable:
-        figures["auto"] = _auto(folder, readable, misses=misses)
+        with tempfile.TemporaryDirectory(prefix="docflow-quality-") as out:
+            docflow.extract(_paths(folder, group), out=out, runner="direct", **how)
+            wanted = [readable[Path(truth["document"]).stem] for truth in group]
+            evaluation = Evaluation(judge(docflow.open(out), wanted, program=program))
+        broken += [status == "failed" for _, status in evaluation.judged.unreadable]
+        figures[program] = program_figures(evaluation)
+        if misses:
+            print(*_misses(evaluation, about), sep="\n")
+    figures["broken"] = {"documents": len(broken), "accuracy": rounded(share(sum(broken), len(broken)))}
+    kinds_known = [truth for truth in truths if truth["program"] in BUILT_IN and truth["status"] != "failed"]
+    if kinds_known:
+        figures["auto"] = _auto(folder, kinds_known, misses=misses)
     figures["seconds"] = round(time.perf_counter() - started, 1)
     return figures
+
+
+def _misses(evaluation: Evaluation, about: Mapping[str, Mapping[str, Any]]) -> Iterable[str]:
+    """A line for every leaf that was not right."""
+    for document in evaluation.judged.documents:
+        truth = about[document.truth]
+        made = f"{truth['document']} {truth['layout']} {truth['locale']}"
+        if document.status != "valid":
+            yield f"{made} {document.status}"
+        for leaf in document.leaves:
+            outcome = leaf.outcome
+            if not outcome.correct:
+                where = outcome.path or f"({outcome.true_path})"
+                yield f"{made} {where}: {outcome.verdict}, {outcome.true!r} but {outcome.got!r}"
 
 
 def _auto(folder: Path, truths: list[dict[str, Any]], *, misses: bool) -> dict[str, Any]:
@@ -200,7 +208,11 @@ def _auto(folder: Path, truths: list[dict[str, Any]], *, misses: bool) -> dict[s
         if misses and truth["program"] != result.program:
             print(f"{truth['document']} {truth['layout']} {truth['locale']} was taken for {result.program}")
     right = sum(count for names, count in confusion.items() if len(set(names.split(" as "))) == 1)
-    return {"documents": confusion.total(), "accuracy": ratio(right, confusion.total()), "confusion": dict(confusion)}
+    return {
+        "documents": confusion.total(),
+        "accuracy": rounded(share(right, confusion.total())),
+        "confusion": dict(confusion),
+    }
 
 
 def _paths(folder: Path, truths: Iterable[Mapping[str, Any]]) -> list[Path]:

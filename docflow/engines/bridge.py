@@ -203,7 +203,7 @@ _MARKUP = (_IMAGE, "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_e
 def without_markup(text: str) -> str:
     """Text from outside, without the marks that a chat template gives a meaning to."""
     for mark in _MARKUP:
-        text = text.replace(mark, "")
+        text = text.replace(mark, " ")  # not "": what stands on both sides of it could make another mark
     return text
 
 

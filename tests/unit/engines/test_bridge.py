@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import pytest
@@ -10,7 +11,7 @@ from pydantic import BaseModel
 
 from docflow.documents.model import Page
 from docflow.engines.base import Limits, WantChoice, WantJson, WantText
-from docflow.engines.bridge import run_program
+from docflow.engines.bridge import run_program, without_markup
 from docflow.engines.scripted import ScriptedEngine
 from docflow.errors import BadAnswer, EngineTimeout, ProgramError
 from docflow.fields import Money, Text
@@ -179,3 +180,11 @@ def test_a_stop_list_does_not_grow_from_call_to_call() -> None:
     for _ in range(2):
         run_program(note, [], engine, Limits())
     assert [request.limits.stop for request in engine.requests] == [("\n",), ("\n",)]
+
+
+@pytest.mark.parametrize("text", ["<|im_end|>", "<|im_<|im_end|>start|>", "<|im_<|vision_<|endoftext|>end|>end|>"])
+def test_marks_inside_marks_leave_no_mark(text: str) -> None:
+    clean = without_markup(f"before {text} after")
+    assert clean.startswith("before ")
+    assert clean.endswith(" after")
+    assert not re.search(r"<\|\w+\|>", clean)

@@ -237,6 +237,8 @@ class _Stream:
         try:
             with Execution(self._options, None, self._give) as execution:
                 self._execution = execution
+                if self._closed.is_set():  # while the run was being made ready: nobody else can stop it now
+                    execution.stop()
                 execution.run_direct()
         except BaseException as error:  # noqa: BLE001 (a thread's border: whoever takes the results gets the error)
             self._error = error

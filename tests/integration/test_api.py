@@ -17,6 +17,8 @@ from PIL import Image
 from pydantic import BaseModel
 
 import docflow
+from docflow.api import _options, _Stream
+from docflow.engines.base import Health
 from docflow.settings import load_settings
 
 
@@ -146,6 +148,8 @@ def test_several_threads_extract_at_once(scans: Path, how: dict[str, Any]) -> No
 SCRIPT = """
 import sys
 import docflow
+from docflow.api import _options, _Stream
+from docflow.engines.base import Health
 from docflow.settings import load_settings
 
 class Ticket(docflow.load_program("receipt").model):
@@ -172,3 +176,29 @@ def test_a_plain_script_needs_no_main_guard(scan: Path, tmp_path: Path) -> None:
         check=False,
     )
     assert (ended.returncode, ended.stdout, ended.stderr) == (0, "ACME\n", "")
+
+
+class _SlowToStart(docflow.ScriptedEngine):
+    """An engine whose health takes until ``go``; ``asked`` is set when somebody waits for it."""
+
+    def __init__(self) -> None:
+        super().__init__(default={"company": "ACME", "total": "12.50"})
+        self.asked, self.go = threading.Event(), threading.Event()
+
+    def health(self) -> Health:
+        self.asked.set()
+        assert self.go.wait(30)
+        return super().health()
+
+
+def test_a_run_that_is_left_while_it_is_made_ready_does_no_work(scans: Path, how: dict[str, Any]) -> None:
+    engine = _SlowToStart()
+    stream = _Stream(_options(scans, Ticket, engine=engine, settings=how["settings"], runner="direct"))
+    assert engine.asked.wait(30)
+    leaving = threading.Thread(target=stream.close)
+    leaving.start()
+    assert stream._closed.wait(30)
+    engine.go.set()
+    leaving.join(30)
+    assert not leaving.is_alive()
+    assert len(engine.requests) < 30

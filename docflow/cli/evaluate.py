@@ -231,6 +231,9 @@ def calibrate(
             "values is expected to be wrong, as in 1%.",
         ),
     ] = None,
+    apply: Annotated[
+        bool, typer.Option("--apply", help="Apply it to the rows that are there already, too; nothing is read again.")
+    ] = False,
 ) -> None:
     """Fit confidence to labelled documents, so that of the values said to be 90% sure nine in ten are right.
 
@@ -240,7 +243,7 @@ def calibrate(
     Examples:
 
         docflow calibrate out truth
-        docflow calibrate out truth --accept-error 1%
+        docflow calibrate out truth --accept-error 1% --apply
     """
     from rich.text import Text
 
@@ -270,12 +273,23 @@ def calibrate(
                 f"{figure_text(held_out['ece'])} after."
             )
         )
+        if (held_out["brier"] or 0.0) > (held_out["brier_before"] or 0.0):
+            complain("note", "confidences did not get better on documents left out: label more documents")
         if error is not None:
             console.print(Text(_promise(error, one.row_threshold(error), one.rows)))
     for few in unfitted:
         name = f"{few.program} by {few.engine}"
         complain("note", f"{name}: {few.documents} documents are too few, their confidences stay as they are")
     console.print(Text(f"written to {printable(path)}; the next docflow extract into {printable(out)} applies it"))
+    if apply:
+        from docflow.evaluation.applying import apply_to_rows
+
+        marks = apply_to_rows(out, calibration)
+        said = f"applied to {marks.total():,} rows"
+        if error is not None:
+            said += f": {marks[True]:,} need a look, {marks[False]:,} do not"
+            said += f", of {marks[None]:,} it cannot be told" if marks[None] else ""
+        console.print(Text(said))
 
 
 def _promise(error: float, threshold: float, acceptances: Sequence[Acceptance]) -> str:

@@ -150,7 +150,7 @@ def row_of(result: Result[Any], record: Any, run_id: str) -> dict[str, Any]:
         "fallback": result.fallback,
         "status": result.status,
         "record": record,
-        "evidence": [_evidence_row(evidence) for evidence in result.evidence],
+        "evidence": [evidence_row(evidence) for evidence in result.evidence],
         "answer": None if result.answer is None else text(result.answer),
         "error": None if result.error is None else _error_row(result.error),
         "usage": dataclasses.asdict(result.usage),
@@ -163,7 +163,8 @@ def row_of(result: Result[Any], record: Any, run_id: str) -> dict[str, Any]:
     }
 
 
-def _evidence_row(evidence: Evidence) -> dict[str, Any]:
+def evidence_row(evidence: Evidence) -> dict[str, Any]:
+    """An entry of a row's evidence."""
     box = evidence.box
     return {
         "path": text(evidence.path),

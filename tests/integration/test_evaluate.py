@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -121,6 +122,24 @@ def test_later_runs_apply_the_calibration_and_mark_rows(extracted: Path, capsys:
     assert rows["broken.pdf"]["needs_review"] is True
     assert rows["r01.pdf"]["needs_review"] is None  # written before there was a calibration
     assert run("calibrate", out, extracted / "truth", "--accept-error", "most") == 2
+
+
+def test_rows_that_are_there_already_are_calibrated_on_request(
+    extracted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(extracted / "out" / "records", out / "records")
+    before = docflow.open(out).arrow().drop_columns(["evidence", "needs_review"])
+    assert run("calibrate", out, extracted / "truth", "--accept-error", "20%", "--apply") == 0
+    assert f"applied to {len(docflow.open(out))} rows" in capsys.readouterr().out
+    once = list(docflow.open(out))
+    assert all(row["needs_review"] is not None for row in once)
+    [first] = [row for row in once if row["source"] == "r01.pdf"]
+    raw = {entry["path"]: entry["raw_confidence"] for entry in first["evidence"]}
+    assert raw["company"] > 0.7
+    assert docflow.open(out).arrow().drop_columns(["evidence", "needs_review"]).equals(before)
+    assert run("calibrate", out, extracted / "truth", "--accept-error", "20%", "--apply") == 0
+    assert list(docflow.open(out)) == once  # from the raw confidence each time
 
 
 def test_a_calibration_can_be_named_and_its_lack_is_said(extracted: Path, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic_core import SchemaError as PydanticSchemaError
 
 from docflow.errors import SchemaError
 from docflow.fields.kinds import KIND_KEY, Address, Currency, Date, Identifier, Kind, Money, Party, Quantity, Text
@@ -120,12 +121,14 @@ def _resolve(node: dict[str, Any], root: dict[str, Any], depth: int) -> dict[str
             if not isinstance(target, dict) or part not in target:
                 raise SchemaError(f"the reference {reference!r} leads nowhere")
             target = target[part]
+        if not isinstance(target, dict):
+            raise SchemaError(f"the reference {reference!r} leads to no schema of a field")
         rest = {key: value for key, value in node.items() if key != "$ref"}
         return _resolve({**target, **rest}, root, depth + 1)
     options = node.get("anyOf") or node.get("oneOf")
     if options:
-        real = [option for option in options if option.get("type") != "null"]
-        if len(real) != 1:
+        real = [option for option in options if not isinstance(option, dict) or option.get("type") != "null"]
+        if len(real) != 1 or not isinstance(real[0], dict):
             raise SchemaError(
                 "a field that may be of several shapes is not supported",
                 hint="Give it one shape, or split it into two fields.",
@@ -178,7 +181,7 @@ def _object(node: dict[str, Any], root: dict[str, Any], name: str, depth: int) -
             __doc__=node.get("description"),
             **fields,
         )
-    except (TypeError, ValueError, ValidationError, RuntimeError) as error:
+    except (TypeError, ValueError, ValidationError, PydanticSchemaError, RuntimeError) as error:
         raise SchemaError(f"{name} cannot be used: {error}") from error
 
 
@@ -194,7 +197,7 @@ def _annotation(node: dict[str, Any], root: dict[str, Any], name: str, depth: in
         return Literal[tuple(choices)]
     kind = node.get(KIND_KEY)
     if kind is not None:
-        if kind not in _TYPE_OF_KIND:
+        if not isinstance(kind, str) or kind not in _TYPE_OF_KIND:
             raise SchemaError(f"{name}: {kind!r} is no kind of field", hint=f"Kinds are {', '.join(_TYPE_OF_KIND)}.")
         return _TYPE_OF_KIND[kind]
     type_name = node.get("type", "object" if "properties" in node else "string")

@@ -92,6 +92,11 @@ def test_rules_beyond_types_are_checked_on_the_finished_record() -> None:
             "$defs": {"a": {"type": "object", "properties": {"a": {"$ref": "#/$defs/a"}}}},
         },
         {"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}},
+        {"type": "object", "properties": {"a": {"type": "string", "pattern": "(?=x)y"}}},
+        {"type": "object", "properties": {"a": {"anyOf": [True, {"type": "null"}]}}},
+        {"type": "object", "properties": {"a": {"$ref": "#/title"}}, "title": "t"},
+        {"type": "object", "properties": {"a": {"$ref": "#/$defs/any"}}, "$defs": {"any": True}},
+        {"type": "object", "properties": {"a": {"x-kind": ["money"]}}},
     ],
 )
 def test_a_schema_that_is_no_record_is_refused_with_a_reason(schema: dict[str, Any]) -> None:

@@ -6,6 +6,7 @@ and only its page is lost. The parent never imports numpy, OpenCV or onnxruntime
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -72,7 +73,8 @@ class Reader:
 
     def warm(self) -> None:
         """Start every worker now; returns at once, while they load their models."""
-        with self._free:
+        # One that cannot be started now is an error of the page that needs it.
+        with self._free, contextlib.suppress(ReadingError):
             while not self._closed and len(self._idle) + len(self._busy) < self._most:
                 self._idle.append(self._start())
 
@@ -128,6 +130,9 @@ class Reader:
     def _take(self) -> _Worker:
         with self._free:
             while not self._closed:
+                for worker in [worker for worker in self._idle if worker.lost]:  # between two pages: nobody's loss
+                    self._idle.remove(worker)
+                    worker.kill()
                 if self._idle or len(self._busy) < self._most:
                     worker = self._idle.pop() if self._idle else self._start()
                     self._busy.append(worker)
@@ -173,19 +178,22 @@ class _PageError(Exception):
 
 
 class _Worker:
-    """One OCR process. Not for two threads at once."""
+    """One OCR process. Not for two threads at once. Raises ReadingError when it cannot be started."""
 
     def __init__(self, threads: int, model: Path | None) -> None:
         command = [sys.executable, "-P", "-m", "docflow.reading.worker", str(threads), *([str(model)] if model else [])]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ} | _KEEP_MEMORY,
-            # Ctrl-C is for the parent, which lets the page in work finish; the worker ends when its stdin does.
-            start_new_session=True,
-        )
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                env={name: os.environ[name] for name in _KEPT_ENVIRONMENT if name in os.environ} | _KEEP_MEMORY,
+                # Ctrl-C is for the parent, which lets the page in work finish; the worker ends when its stdin does.
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise ReadingError(f"no OCR process can be started: {error}") from error
         self._ready = False
 
     def read(self, pixels: bytes, width: int, height: int, seconds: float) -> dict[str, Any]:
@@ -200,6 +208,11 @@ class _Worker:
         if "error" in answer:
             raise _PageError(answer["error"])
         return answer
+
+    @property
+    def lost(self) -> bool:
+        """Whether the process has ended after it was up; one that never came up still has its reason to tell."""
+        return self._ready and self._process.poll() is not None
 
     def stop(self) -> None:
         """End the process at once, from any thread: whoever waits for its answer gets ReadingError."""

@@ -220,6 +220,26 @@ def test_a_worker_that_is_killed_loses_its_page_only() -> None:
         assert reader.words(page_with(photograph())) == before
 
 
+def test_a_worker_that_is_killed_between_two_pages_loses_none() -> None:
+    with Reader(ReadingSettings(), None, workers=1, threads=2) as reader:
+        before = reader.words(page_with(photograph()))
+        killed = _pid(reader)
+        os.kill(killed, signal.SIGKILL)
+        os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
+        assert reader.words(page_with(photograph())) == before
+
+
+def test_a_worker_that_cannot_be_started_is_an_error_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise BlockingIOError("Resource temporarily unavailable")
+
+    with Reader(ReadingSettings(), None, workers=1, threads=2) as reader:
+        monkeypatch.setattr(subprocess, "Popen", refuse)
+        reader.warm()
+        with pytest.raises(ReadingError, match="no OCR process can be started"):
+            reader.words(page_with(photograph()))
+
+
 def test_a_worker_that_hangs_is_replaced() -> None:
     with Reader(ReadingSettings(ocr_seconds=5), None, workers=1, threads=2) as reader:
         before = reader.words(page_with(photograph()))

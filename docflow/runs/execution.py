@@ -156,9 +156,13 @@ class Execution:
     # --- for whoever runs the chunks ----------------------------------------------------------------------------
 
     def more_than(self, count: int) -> bool:
-        """Whether more than ``count`` documents are to do; waits until that is known. Work goes on meanwhile."""
+        """Whether more than ``count`` documents are to do; waits until that is known, or the run is stopping.
+
+        Work goes on meanwhile.
+        """
         with self._found_changed:
-            self._found_changed.wait_for(lambda: self._found > count or self._all_found)
+            while not (self._found > count or self._all_found or self.stopping):
+                self._found_changed.wait(0.1)  # a list on standard input may end long after the run was stopped
             return self._found > count
 
     def is_through(self, within_seconds: float = 0.0) -> bool:
@@ -298,7 +302,8 @@ class Execution:
 
     def _passed_over(self) -> str:
         count = self._sources.skipped
-        return f"{count:,} files were passed over, because neither name nor content is a document's." if count else ""
+        files = "1 file was" if count == 1 else f"{count:,} files were"
+        return f"{files} passed over, because neither name nor content is a document's." if count else ""
 
     # --- the threads of a run -----------------------------------------------------------------------------------
 
@@ -443,5 +448,9 @@ class Execution:
                 skipped=self._plan.skipped,
                 skipped_failed=self._plan.skipped_failed,
                 seconds=time.monotonic() - self._first_at if self._first_at else 0.0,
-                note="stopping" if self.run.stopped else self.run.notes[-1] if self.run.notes else None,
+                note="stopping" if self.run.stopped else self._note(),
             )
+
+    def _note(self) -> str | None:
+        """The last note while the run is at work; what is said of it at its end stands in the run alone."""
+        return self.run.notes[-1] if self.run.notes and not self.run.seconds else None

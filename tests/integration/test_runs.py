@@ -23,6 +23,7 @@ from docflow.engines.scripted import ScriptedEngine
 from docflow.errors import EngineTimeout, EngineUnavailable, NothingToDo, UsageError
 from docflow.fields.kinds import Money, Party
 from docflow.runs import Progress, RunOptions, execute
+from docflow.runs.execution import Execution
 from docflow.settings import Settings, load_settings
 from docflow.storage import Dataset
 
@@ -176,7 +177,7 @@ def test_no_document_is_an_error_that_names_what_was_passed_over(tmp_path: Path)
     (tmp_path / "scans" / "notes.txt").write_text("hello")
     with pytest.raises(NothingToDo) as caught:
         execute(options(tmp_path / "scans", out=tmp_path / "out"))
-    assert "1 files were passed over" in caught.value.hint
+    assert "1 file was passed over" in caught.value.hint
     assert not (tmp_path / "out").exists()
 
 
@@ -298,3 +299,28 @@ def test_many_documents_at_once_keep_their_own_answers(tmp_path: Path) -> None:
     execute(options(folder, out=tmp_path / "out", engine=ScriptedEngine(default=answer_for_size), concurrency=8))
     companies = {source: row["record"]["company"] for source, row in rows(tmp_path / "out").items()}
     assert companies == {f"{n:02}.png": f"Shop {20 + n}" for n in range(60)}
+
+
+def test_what_was_passed_over_is_noted_once(folder: Path, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt"):
+        (folder / name).write_text("hello")
+    told: list[Progress] = []
+    run = execute(options(folder, out=tmp_path / "out"), told.append)
+    assert run.notes == ["2 files were passed over, because neither name nor content is a document's."]
+    assert {progress.note for progress in told} == {None}
+
+
+def test_a_run_that_stops_does_not_wait_for_the_end_of_a_list(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reading, writing = os.pipe()
+    os.write(writing, f"{folder}\n".encode())
+    with open(reading) as listed:
+        monkeypatch.setattr("sys.stdin", listed)
+        try:
+            with Execution(options("-", out=tmp_path / "out")) as execution:
+                threading.Timer(0.5, execution.stop).start()
+                assert not execution.more_than(1000)
+                assert execution.run_direct().stopped
+        finally:
+            os.close(writing)

@@ -6,6 +6,7 @@ documents is private: folders and files belong to their owner alone. Any number 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -37,7 +38,8 @@ class WordsCache:
             legibility, rows = json.loads(zlib.decompress(path.read_bytes()))
             words = tuple(_word(row) for row in rows)
             known = words, float(legibility)
-            os.utime(path)  # so that what is used stays longest
+            with contextlib.suppress(OSError):  # a cache that cannot be written can still be read
+                os.utime(path)  # so that what is used stays longest
         except (OSError, zlib.error, ValueError, TypeError, RecursionError):
             return None
         return known

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import stat
@@ -129,6 +130,17 @@ def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
     cache.put("a" * 64, 1, SOME, 1.0)
     assert cache.get("a" * 64, 1) is None
     assert cache.forget("a" * 64) == 0
+
+
+def test_a_cache_on_a_read_only_disk_still_gives_what_it_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cache = WordsCache(tmp_path, "reader 1", 10)
+    cache.put("a" * 64, 1, SOME, 1.0)
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert cache.get("a" * 64, 1) == (SOME, 1.0)
 
 
 def test_processes_share_a_cache(tmp_path: Path) -> None:

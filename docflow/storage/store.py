@@ -99,7 +99,8 @@ class Store:
         if path is None or not path.exists():
             return None
         name = parts.program_of(path)
-        table = scan([path], self._schemas[name]).to_table(filter=pc.field("document_id") == document_id)
+        with parts.reading_errors(path):
+            table = scan([path], self._schemas[name]).to_table(filter=pc.field("document_id") == document_id)
         newest = table.sort_by([("created_at", "descending")]).slice(0, 1)
         return next((result_of(row, self._programs[name]) for row in newest.to_pylist()), None)
 

@@ -331,6 +331,15 @@ def test_a_damaged_part_is_named(tmp_path: Path) -> None:
         rows_of(tmp_path)
 
 
+def test_a_part_that_is_damaged_while_a_run_uses_it_is_named(tmp_path: Path) -> None:
+    kept = Results.valid("a.png")
+    [path] = add(open_store(tmp_path), kept)
+    store = open_store(tmp_path)
+    path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(StorageError, match=path.name):
+        store.stored_result(kept.document_id)
+
+
 def test_a_newer_row_format_is_refused(tmp_path: Path) -> None:
     [path] = add(open_store(tmp_path), Results.valid("a.png"))
     table = pq.ParquetFile(path).read()

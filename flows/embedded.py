@@ -7,6 +7,7 @@ database. Each run has a home of its own while it lasts, so that two runs at onc
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import secrets
 import subprocess
@@ -61,7 +62,7 @@ class Home:
         try:
             self.folder, self.lock = _free_home(cache_dir / "prefect")
             self.logging = self.folder / "logging.yml"
-            self.logging.write_text(_LOGGING.format(log=self.folder / LOG), encoding="utf-8")
+            self.logging.write_text(_LOGGING.format(log=json.dumps(str(self.folder / LOG))), encoding="utf-8")
             log = self.folder / LOG
             if log.exists() and log.stat().st_size > 1 << 20:
                 log.unlink()

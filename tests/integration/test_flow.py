@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from docflow.flows.embedded import EmbeddedServer, Home
 from PIL import Image
 
@@ -289,3 +290,9 @@ def test_the_flow_runs_by_itself_for_a_deployment(
         check=False,
     )
     assert ended.stdout == "{'valid': 3}\n", ended.stderr
+
+
+def test_a_cache_folder_of_any_name_gives_prefect_settings_that_can_be_read(tmp_path: Path) -> None:
+    with contextlib.closing(Home(tmp_path / "mine: not #yours's")) as home:
+        settings = yaml.safe_load(home.logging.read_text(encoding="utf-8"))
+        assert settings["handlers"]["file"]["filename"] == str(home.folder / "prefect.log")

@@ -19,7 +19,7 @@ from pydantic import BaseModel, Field
 
 from docflow.errors import DocflowError, DocumentError, UsageError
 from docflow.fields import Locale
-from docflow.server.index import Entry, Index
+from docflow.server.index import Entry, Index, UnknownDocument
 from docflow.server.originals import Originals
 from docflow.server.static_files import MEDIA_TYPES, static_file
 from docflow.server.views import View, document_view, entry_view
@@ -73,12 +73,10 @@ def review_app(
 
     @app.exception_handler(DocflowError)
     async def failed(request: Request, error: DocflowError) -> JSONResponse:
-        status = 404 if isinstance(error, DocumentError) else 422 if isinstance(error, UsageError) else 500
+        status = (
+            404 if isinstance(error, DocumentError | UnknownDocument) else 422 if isinstance(error, UsageError) else 500
+        )
         return JSONResponse({"message": error.message, "hint": error.hint}, status)
-
-    @app.exception_handler(KeyError)
-    async def unknown(request: Request, error: KeyError) -> JSONResponse:
-        return JSONResponse({"message": "the dataset has no such document", "hint": "Load the page again."}, 404)
 
     @app.get("/{_token}/")
     def page() -> Response:

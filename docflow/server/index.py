@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from docflow.errors import StorageError
+from docflow.errors import StorageError, UsageError
 from docflow.storage import parts
 from docflow.storage.corrections import Corrections, undecided
 from docflow.storage.flat import lowest_confidence
@@ -29,6 +29,10 @@ _COLUMNS = [
     "evidence.list.element.reason",
 ]
 _ROWS_KEPT = 8
+
+
+class UnknownDocument(UsageError):
+    """A key that names no document of the dataset."""
 
 
 @dataclass(slots=True)
@@ -71,11 +75,12 @@ class Index:
 
     def refresh(self) -> None:
         """See what other processes have written since: parts and corrections."""
-        now = {
-            path: (path.stat().st_mtime_ns, path.stat().st_size)
-            for folder in parts.program_folders(self.out).values()
-            for path in parts.part_files(folder)
-        }
+        with parts.reading_errors(self.out):
+            now = {
+                path: (path.stat().st_mtime_ns, path.stat().st_size)
+                for folder in parts.program_folders(self.out).values()
+                for path in parts.part_files(folder)
+            }
         if now == self._parts:
             return
         self.corrections.refresh()
@@ -102,8 +107,11 @@ class Index:
         return len(self._entries)
 
     def __getitem__(self, key: str) -> Entry:
-        """Raises KeyError."""
-        return self._entries[key]
+        """Raises UnknownDocument."""
+        try:
+            return self._entries[key]
+        except KeyError as error:
+            raise UnknownDocument("the dataset has no such document", hint="Load the page again.") from error
 
     def row(self, entry: Entry) -> Row:
         """The whole row as docflow wrote it. Raises StorageError."""

@@ -102,7 +102,7 @@ class Review {
     const hover = (path) => this.hover(path);
     this.page = new PageView(choose, hover);
     this.record = new RecordView(choose, hover, (...what) => this.act(...what), readOnly);
-    for (const name of ["program", "status", "state"]) byId(name).addEventListener("change", () => this.told(this.load()));
+    for (const name of ["program", "status", "state"]) byId(name).addEventListener("change", () => this.inTurn(() => this.load()));
     document.querySelector("nav").addEventListener("scroll", () => this.told(this.loadMore()));
     document.addEventListener("keydown", (event) => this.key(event));
     byId("help-button").addEventListener("click", () => byId("help").showModal());
@@ -177,7 +177,7 @@ class Review {
     if (entry.state === "partly") about.push("begun");
     if (folders.length) about.push(shortened(folders.join("/"), 60));
     line.append(element("span", "about", visible(about.join(" \u00b7 "))));
-    line.addEventListener("click", () => this.told(this.open(entry.key)));
+    line.addEventListener("click", () => this.inTurn(() => this.open(entry.key)));
     return line;
   }
 
@@ -350,13 +350,17 @@ class Review {
     const chosen = moves[event.key] ?? (this.readOnly ? undefined : decisions[event.key]);
     if (!chosen) return;
     event.preventDefault();
-    // One after the other: a key that is pressed while the last decision is on its way is about the value after it.
-    this.doing = this.doing.then(() => this.told(Promise.resolve(chosen())));
+    this.inTurn(chosen);
   }
 
   addRow(leaf) {
     const group = leaf?.list ?? this.view.groups.find((one) => one.columns);
     if (group) this.act("add", group.next, group.first);
+  }
+
+  // One after the other: a key that is pressed while the last decision is on its way is about the value after it.
+  inTurn(what) {
+    this.doing = this.doing.then(() => this.told(Promise.resolve().then(what)));
   }
 
   // Shows what went wrong while something was loaded.
@@ -376,4 +380,4 @@ const review = embedded
   ? new Review(new ReportSource(JSON.parse(embedded.textContent)), true)
   : new Review(new ServerSource(), false);
 if (embedded) byId("mode").textContent = "report";
-review.told(review.load());
+review.inTurn(() => review.load());

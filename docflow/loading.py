@@ -45,6 +45,8 @@ def load_program(
             f"{loaded.name!r} cannot name a program",
             hint="Use letters, digits, _ . and -; rows are filed in a folder of that name.",
         )
+    for one in (*loaded.kinds, loaded):
+        one.rules  # noqa: B018 (rules that are off are said now, not by every document)
     return loaded
 
 

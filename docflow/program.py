@@ -31,7 +31,7 @@ from pydantic import BaseModel
 from docflow.documents.model import Page
 from docflow.errors import ProgramError, SchemaError
 from docflow.fields.kinds import KIND_KEY, Kind
-from docflow.rules import Alternatives, rules_of
+from docflow.rules import Alternatives, check_names, rules_of
 
 if TYPE_CHECKING:
     from sglang.lang.ir import SglExprList, SglFunction
@@ -80,9 +80,11 @@ class Program:
     @cached_property
     def rules(self) -> list[Alternatives]:
         """What the record's fields say about each other, as its schema declares it. Raises SchemaError."""
-        if self.json_schema is not None:
-            return rules_of(self.json_schema)
-        return rules_of(self.model.model_json_schema() if self.model else {})
+        if self.model is None:
+            return []
+        rules = rules_of(self.json_schema if self.json_schema is not None else self.model.model_json_schema())
+        check_names(rules, self.schema)
+        return rules
 
     @cached_property
     def version(self) -> str:

@@ -119,6 +119,18 @@ def rules_of(schema: Mapping[str, Any]) -> list[Alternatives]:
     return [tuple(Rule.parse(part) for part in re.split(r"\s+or\s+", text)) for text in texts]
 
 
+def check_names(rules: Iterable[Alternatives], schema: Mapping[str, Any]) -> None:
+    """Raises SchemaError for a rule over a field that the record lacks: it would say nothing, in silence.
+
+    ``schema`` is the record's, with references inlined.
+    """
+    for term in (term for rule in rules for one in rule for term in (*one.left, *one.right)):
+        field = schema["properties"].get(term.name)
+        if field is None or (term.leaf and term.leaf not in field.get("items", {}).get("properties", {})):
+            name = f"{term.name}.{term.leaf}" if term.leaf else term.name
+            raise SchemaError(f"a rule speaks of {name!r}, which the record lacks", hint="Check how it is spelt.")
+
+
 FAILS = 0.6
 """What a value counts, of what it counted, when a rule that it takes part in does not hold."""
 HOLDS = 0.5

@@ -90,3 +90,18 @@ def test_a_pydantic_model_is_a_program_of_its_own() -> None:
         seat: str | None = None
 
     assert load_program(BoardingPass).name == "boarding_pass"
+
+
+@pytest.mark.parametrize(
+    "rules", [3, ["net plus tax"], ["net + tx = total"], ["sum(items.amount) = net"], ["sum(items.pric) = net"]]
+)
+def test_rules_that_are_off_are_said_when_the_program_is_loaded(tmp_path: Path, rules: object) -> None:
+    money = {"x-kind": "money"}
+    items = {"type": "array", "items": {"type": "object", "properties": {"price": money}}}
+    schema = {"properties": {"net": money, "tax": money, "total": money, "items": items}}
+    path = tmp_path / "bill.json"
+    path.write_text(json.dumps(schema | {"x-rules": ["net + tax = total", "sum(items.price) = net"]}))
+    assert len(load_program(schema=str(path)).rules) == 2
+    path.write_text(json.dumps(schema | {"x-rules": rules}))
+    with pytest.raises(SchemaError):
+        load_program(schema=str(path))

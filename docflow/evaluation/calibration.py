@@ -11,6 +11,7 @@ import dataclasses
 import json
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,18 +29,38 @@ _EDGE = 0.002
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Raw confidence to calibrated: ``sigmoid(slope * logit(raw) + intercept)``.
+    """Raw confidence to calibrated: ``sigmoid(slope * logit(x) + intercept)``.
 
-    ``answers`` is how many labelled answers stand behind it, ``right`` how many of them were right.
+    ``x`` is the raw confidence itself, or, where there are ``knots``, its rank among them (0 to 1): engines press the
+    confidences of a field together, and what then tells right from wrong is the order. ``answers`` is how many labelled
+    answers stand behind the curve, ``right`` how many of them were right.
     """
 
     slope: float
     intercept: float
     answers: int
     right: int
+    knots: Sequence[float] = ()
 
     def __call__(self, raw: float) -> float:
-        return sigmoid(self.slope * logit(raw) + self.intercept)
+        return sigmoid(self.slope * evidence_for(raw, self.knots) + self.intercept)
+
+
+def evidence_for(raw: float, knots: Sequence[float]) -> float:
+    """What a curve multiplies by its slope: the logit of the raw confidence or of its rank among the knots."""
+    return logit(rank(raw, knots) if knots else raw)
+
+
+def rank(value: float, knots: Sequence[float]) -> float:
+    """The share of the (sorted) knots that lie below a value, linear between them, equals by half; never 0 or 1."""
+    below, up_to = bisect_left(knots, value), bisect_right(knots, value)
+    if below < up_to:
+        place = (below + up_to) / 2
+    elif 0 < below < len(knots):
+        place = below - 0.5 + (value - knots[below - 1]) / (knots[below] - knots[below - 1])
+    else:
+        place = float(below)
+    return (place + 0.5) / (len(knots) + 1)
 
 
 def logit(confidence: float) -> float:
@@ -217,12 +238,16 @@ def _engine_of(content: Mapping[str, Any]) -> EngineCalibration:
         engine=str(content["engine"]),
         model=str(content["model"]),
         documents=int(content["documents"]),
-        values={name: Curve(**curve) for name, curve in content["values"].items()},
-        nulls={name: Curve(**curve) for name, curve in content["nulls"].items()},
+        values={name: _curve_of(curve) for name, curve in content["values"].items()},
+        nulls={name: _curve_of(curve) for name, curve in content["nulls"].items()},
         rows=tuple(Acceptance(**one) for one in content["rows"]),
         leaves=tuple(Acceptance(**one) for one in content["leaves"]),
         held_out=dict(content["held_out"]),
     )
+
+
+def _curve_of(content: Mapping[str, Any]) -> Curve:
+    return Curve(**{**content, "knots": tuple(float(knot) for knot in content["knots"])})
 
 
 def _rounded(value: Any) -> Any:

@@ -11,16 +11,19 @@ import datetime as dt
 import hashlib
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from docflow.evaluation import reliability
-from docflow.evaluation.calibration import Acceptance, Calibration, Curve, EngineCalibration, logit, sigmoid
+from docflow.evaluation.calibration import Acceptance, Calibration, Curve, EngineCalibration, evidence_for, sigmoid
 from docflow.evaluation.judging import Judged, JudgedDocument
 
 FEWEST_DOCUMENTS = 10
 """Fewer labelled documents than this say too little to fit anything to."""
 FOLDS = 5
+FEWEST_RANKED = 15
+"""A field with fewer answers is ranked among those of all fields."""
+MOST_KNOTS = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +39,23 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Freedom:
-    """How far a field's curve may lie from that of all fields: standard deviations of slope and intercept."""
+    """How far a field's curve may lie from that of all fields: standard deviations of slope and intercept.
+
+    ``ranked`` curves go by a confidence's rank among the field's labelled ones.
+    """
 
     slope: float
     intercept: float
+    ranked: bool = False
 
 
 FREEDOMS = (
     Freedom(0.0, 0.0),
-    Freedom(0.0, 0.5),
-    Freedom(0.0, 1.0),
-    Freedom(0.0, 2.0),
-    Freedom(0.3, 1.0),
-    Freedom(0.3, 2.0),
-    Freedom(1.0, 3.0),
+    *(
+        Freedom(slope, intercept, ranked)
+        for ranked in (False, True)
+        for slope, intercept in ((0.0, 0.5), (0.0, 1.0), (0.0, 2.0), (0.3, 1.0), (0.3, 2.0), (1.0, 3.0))
+    ),
 )
 _COMMON = (1.0, 0.0), (0.5, 3.0)
 """The prior of the common curve: mean and deviation of slope and intercept. A slope of 1 takes the engine's word."""
@@ -119,6 +125,7 @@ def fit_engine(
             "brier_before": reliability.brier(before),
             "freedom_of_slope": freedom.slope,
             "freedom_of_intercept": freedom.intercept,
+            "ranked": float(freedom.ranked),
         },
     )
 
@@ -132,7 +139,7 @@ def _left_out(answers: Sequence[Answer], freedom: Freedom) -> list[reliability.J
     }
     judged = []
     for answer, fold in zip(answers, folds, strict=True):
-        curve = by_fold[fold].get((answer.field, answer.null)) or by_fold[fold].get(("", answer.null))
+        curve = by_fold[fold].get((answer.field, answer.null))
         judged.append(reliability.Judged(curve(answer.raw) if curve else answer.raw, answer.right))
     return judged
 
@@ -150,21 +157,37 @@ def fit_curves(answers: Sequence[Answer], freedom: Freedom) -> dict[tuple[str, b
     curves = {}
     for null in (False, True):
         fields = {field: members for (field, other), members in grouped.items() if other == null}
-        common = _logistic([a for members in fields.values() for a in members], *_COMMON)
+        every = [answer for members in fields.values() for answer in members]
+        knots = {field: _knots(members) or _knots(every) if freedom.ranked else () for field, members in fields.items()}
+        points = {field: [_point(answer, knots[field]) for answer in members] for field, members in fields.items()}
+        common = _logistic([point for ones in points.values() for point in ones], *_COMMON)
         for field, members in fields.items():
-            slope, intercept = _logistic(members, common, (freedom.slope, freedom.intercept))
-            curves[field, null] = Curve(slope, intercept, len(members), sum(a.right for a in members))
+            slope, intercept = _logistic(points[field], common, (freedom.slope, freedom.intercept))
+            right = sum(answer.right for answer in members)
+            curves[field, null] = Curve(slope, intercept, len(members), right, knots[field])
     return curves
 
 
+def _knots(answers: Sequence[Answer]) -> tuple[float, ...]:
+    """The raw confidences by which others are ranked: all of them, or evenly many; none of too few."""
+    if len(answers) < FEWEST_RANKED:
+        return ()
+    raw = sorted(answer.raw for answer in answers)
+    count = min(MOST_KNOTS, len(raw))
+    return tuple(raw[int((index + 0.5) * len(raw) / count)] for index in range(count))
+
+
+def _point(answer: Answer, knots: Sequence[float]) -> tuple[float, float]:
+    return evidence_for(answer.raw, knots), float(answer.right)
+
+
 def _logistic(
-    answers: Iterable[Answer], centre: tuple[float, float], deviation: tuple[float, float]
+    points: Sequence[tuple[float, float]], centre: tuple[float, float], deviation: tuple[float, float]
 ) -> tuple[float, float]:
     """Slope and intercept that make the answers likeliest, with a normal prior (Newton's method, to convergence).
 
     A deviation of 0 holds a parameter at its centre. The slope is never negative: less sure is never more right.
     """
-    points = [(logit(answer.raw), float(answer.right)) for answer in answers]
     slope, intercept = _newton(points, centre, deviation)
     if slope < 0:
         slope, intercept = _newton(points, (0.0, centre[1]), (0.0, deviation[1]))

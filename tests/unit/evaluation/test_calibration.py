@@ -21,6 +21,7 @@ from docflow.evaluation.calibration import (
     EngineCalibration,
     field_of,
     logit,
+    rank,
     sigmoid,
 )
 from docflow.evaluation.fitting import (
@@ -53,6 +54,32 @@ def test_a_curve_that_changes_nothing_gives_back_what_it_got() -> None:
     assert Curve(1.0, 0.0, 1, 1)(0.8) == pytest.approx(0.8)
     assert sigmoid(logit(0.3)) == pytest.approx(0.3)
     assert sigmoid(-1000.0) == 0
+
+
+def test_a_rank_counts_equals_by_half_and_is_linear_between() -> None:
+    knots = (0.2, 0.6, 0.6, 0.8)
+    # Places 0.5, 2, 2 and 3.5 of 4; each half a place further in, of 5.
+    assert [rank(value, knots) for value in (0.2, 0.6, 0.8)] == pytest.approx([1.0 / 5, 2.5 / 5, 4.0 / 5])
+    assert rank(0.7, knots) == pytest.approx((2.5 + 0.5 + 0.5) / 5)
+    assert (rank(0.1, knots), rank(0.9, knots)) == pytest.approx((0.5 / 5, 4.5 / 5))
+
+
+@given(st.lists(st.floats(0, 1), min_size=1), st.floats(0, 1), st.floats(0, 1))
+def test_ranks_keep_the_order(knots: list[float], one: float, other: float) -> None:
+    low, high = sorted((one, other))
+    assert 0 < rank(low, sorted(knots)) <= rank(high, sorted(knots)) + 1e-12 < 1 + 1e-12
+
+
+def test_ranks_tell_apart_what_an_engine_pressed_together() -> None:
+    # All between 0.98 and 0.99, and the upper half always right: as logits they hardly differ.
+    answers = [
+        Answer(f"{number:03}.png", "a", False, 0.98 + number * 0.0001, number >= 50 or number % 2 == 0)
+        for number in range(100)
+    ]
+    plain, ranked = (fit_curves(answers, Freedom(1.0, 3.0, how))["a", False] for how in (False, True))
+    assert plain(0.989) - plain(0.981) < 0.35 < ranked(0.989) - ranked(0.981)
+    fitted = fit_engine("bill", "embedded", "rules", 100, answers, {answer.document for answer in answers})
+    assert fitted.held_out["ranked"] == 1
 
 
 def test_a_field_that_is_often_wrong_is_believed_less_than_one_that_is_not() -> None:
@@ -210,13 +237,14 @@ def test_items_share_the_curve_of_their_column() -> None:
 
 
 def test_a_calibration_is_kept_as_json_that_a_person_can_read(tmp_path: Path) -> None:
-    calibration = calibration_with(0.01, total=Curve(0.5, 1.0, 60, 55))
+    calibration = calibration_with(0.01, total=Curve(0.5, 1.0, 60, 55, (0.7, 0.9)))
     calibration.save(tmp_path / "calibration.json")
     assert Calibration.load(tmp_path / "calibration.json") == calibration
     assert Calibration.beside(tmp_path) == calibration
     assert Calibration.beside(tmp_path / "nowhere") is None
     content = json.loads((tmp_path / "calibration.json").read_text())
-    assert content["engines"][0]["values"]["total"] == {"slope": 0.5, "intercept": 1.0, "answers": 60, "right": 55}
+    curve = {"slope": 0.5, "intercept": 1.0, "answers": 60, "right": 55, "knots": [0.7, 0.9]}
+    assert content["engines"][0]["values"]["total"] == curve
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"format": 2}', '{"format": 1}', '{"format": 1, "engines": [{}]}'])

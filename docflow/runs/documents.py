@@ -32,7 +32,7 @@ def extract_work(
 ) -> Result[Any] | None:
     """The result of one document, whatever goes wrong with it; None when ``stopping`` was set before it began."""
     if work.copied:
-        copy = _copied(work, store, stopping)
+        copy = copied_result(work, store, stopping)
         if stopping.is_set():
             return None
         if copy is not None:
@@ -59,15 +59,16 @@ def extract_work(
     return dataclasses.replace(result, attempts=work.attempts) if work.attempts > 1 else result
 
 
-def _copied(work: Work, store: Store | None, stopping: threading.Event) -> Result[Any] | None:
+def copied_result(work: Work, store: Store | None, stopping: threading.Event) -> Result[Any] | None:
     """What the same bytes gave under another name; None when they must be extracted after all."""
     leader = work.leader
     if leader is not None:
         while not leader.finished.wait(0.1):
             if stopping.is_set():
                 return None
-        if leader.result is not None:
-            return leader.result
+        result = leader.result
+        if result is not None and result.document_id == work.document_id:  # the leader's file may have changed since
+            return result
     return store.stored_result(work.document_id) if store is not None else None
 
 

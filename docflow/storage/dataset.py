@@ -92,14 +92,18 @@ class Dataset:
         return frame
 
     def duckdb(self) -> duckdb.DuckDBPyConnection:
-        """A DuckDB connection in memory: the view ``records``, and a view a program (``receipt`` ...)."""
+        """A DuckDB connection in memory: the view ``records``, and a view a program (``receipt`` ...).
+
+        DuckDB takes names that differ in case alone for one: of such programs, the first has the view.
+        """
         import duckdb
 
         connection = duckdb.connect()
         superseded = self._superseded()
         connection.register("superseded_rows", superseded)
         programs = self.programs
-        for view in ("records", *(name for name in programs if name != "records")):
+        views = {name.lower(): name for name in [*reversed(programs), "records"]}
+        for view in views.values():
             program = None if view == "records" else view
             connection.register(f"all_rows_{view}", self._scan(program))
             newest = f" ANTI JOIN superseded_rows USING ({', '.join(_KEY)})" if superseded.num_rows else ""

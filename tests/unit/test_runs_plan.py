@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import threading
 from pathlib import Path
 from typing import Any, cast
@@ -7,9 +8,11 @@ from typing import Any, cast
 import pytest
 
 from docflow.documents.sources import SourceItem, find, from_bytes
+from docflow.runs.documents import copied_result
 from docflow.runs.plan import Plan, Work
 from docflow.settings import DecodeLimits
 from docflow.storage.store import Store
+from tests.unit.storage.results import Results
 
 
 class FakeStore:
@@ -96,3 +99,13 @@ def test_a_file_that_cannot_be_read_is_still_to_do(tmp_path: Path) -> None:
     empty.touch()
     _, [work] = plan_of([SourceItem("empty.png", empty)])
     assert work.document_id == ""
+
+
+def test_a_copy_of_a_file_that_changed_meanwhile_is_read_itself() -> None:
+    leader = Work(from_bytes(b"old", name="a.png"), "1" * 64)
+    copy = Work(from_bytes(b"old", name="b.png"), "1" * 64, copied=True, leader=leader)
+    leader.finished.set()
+    leader.result = dataclasses.replace(Results.valid("a.png"), document_id="1" * 64)
+    assert copied_result(copy, None, threading.Event()) is leader.result
+    leader.result = dataclasses.replace(Results.valid("a.png"), document_id="2" * 64)
+    assert copied_result(copy, None, threading.Event()) is None

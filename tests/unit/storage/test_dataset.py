@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from decimal import Decimal
 from pathlib import Path
@@ -95,3 +96,14 @@ def test_a_folder_without_records_is_no_dataset(tmp_path: Path) -> None:
 def test_a_program_without_rows_is_named(out: Path) -> None:
     with pytest.raises(UsageError, match="invoice"):
         Dataset(out).arrow("invoice")
+
+
+def test_programs_whose_names_differ_in_case_alone_can_be_asked(tmp_path: Path) -> None:
+    for name in ("bill", "Bill", "Records"):
+        program = dataclasses.replace(Results.bill, name=name)
+        store = Store(tmp_path, program, "embedded", "rules", "one")
+        result = Results.valid(f"{name}.png", program=name, requested_program=name)
+        store.write([store.row(result)[1]], [name])
+    dataset = Dataset(tmp_path)
+    assert dataset.query("select count(*) n from records")["n"].to_pylist() == [3]
+    assert dataset.query("select source from bill")["source"].to_pylist() == ["Bill.png"]

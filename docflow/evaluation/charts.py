@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 _WIDTH, _HEIGHT = 420, 300
-_LEFT, _TOP, _RIGHT, _BOTTOM = 54, 34, 14, 44
+_LEFT, _TOP, _RIGHT, _BOTTOM = 54, 34, 22, 44
 _INK, _FAINT, _LINE, _FILL = "#333333", "#d9d9d9", "#1f6f8b", "#8fc1d4"
 
 

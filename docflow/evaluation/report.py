@@ -178,7 +178,7 @@ _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 70rem; margin: 2rem auto; padding: 0 1rem; color: #222; }
 table { border-collapse: collapse; margin: 1rem 0; } th, td { padding: .25rem .6rem; border-bottom: 1px solid #ddd;
 text-align: right; vertical-align: top; } th:first-child, td:first-child, td.text { text-align: left; }
-td.text { max-width: 24rem; overflow-wrap: anywhere; } .better { color: #1a7f37; } .worse { color: #b42318; }
+td.text { max-width: 24rem; overflow-wrap: break-word; } .better { color: #1a7f37; } .worse { color: #b42318; }
 .charts { display: flex; flex-wrap: wrap; gap: 1rem; }
 """.strip()
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

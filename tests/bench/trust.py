@@ -236,6 +236,8 @@ def _halves(to_fit: Sequence[JudgedDocument], to_test: Sequence[JudgedDocument])
         "ece": reliability.calibration_error(reliability.bins_of(answers)),
         "ece_before": reliability.calibration_error(reliability.bins_of(raw)),
         "ece_even": reliability.calibration_error(reliability.even_bins_of(answers)),
+        "brier": reliability.brier(answers),
+        "brier_before": reliability.brier(raw),
         "error_at_half": reliability.error_at(answers, 0.5),
         "error_at_half_before": reliability.error_at(raw, 0.5),
         "coverage_at_error": reliability.coverage_at(reliability.risk_curve(answers), ACCEPT_ERROR),

@@ -21,7 +21,6 @@ DocflowError
         BadAnswer              answered something that is no answer
         NoEngine               no engine of the pool is usable                (exit code 3)
     StorageError               the dataset cannot be written or read
-    Interrupted                stopped by a signal or a budget; what is done is kept
     InternalError              a fault in docflow itself, or in a user's program
 
 Each error knows the stage it belongs to, whether trying again can help, and what the user can do next.
@@ -29,6 +28,7 @@ Each error knows the stage it belongs to, whether trying again can help, and wha
 
 from __future__ import annotations
 
+import traceback
 from typing import ClassVar
 
 
@@ -174,11 +174,12 @@ class StorageError(DocflowError):
     stage = "store"
 
 
-class Interrupted(DocflowError):
-    """The run was stopped; what is done is kept."""
-
-
 class InternalError(DocflowError):
     """A fault in docflow itself: it costs the one document on which it showed, and its log says where."""
 
     hint = "This is a bug in docflow. Run with DOCFLOW_DEBUG=1 to see where, and please report it."
+
+
+def stack_of(error: BaseException) -> str:
+    """Where an error arose, without its message: a log may be sent along with a report, a document's text may not."""
+    return "".join(traceback.format_tb(error.__traceback__)).rstrip()

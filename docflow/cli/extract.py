@@ -86,7 +86,7 @@ def extract(
     Documents that are done already are skipped, so the same command can be typed again at any time: after an
     interruption it goes on where it stopped. The exit code is 0 when every document is valid or was done before,
     1 when some are invalid or failed, 2 for bad usage or when no document matched, 3 when no engine is usable,
-    4 when a budget ended the run, 130 after Ctrl-C.
+    130 after Ctrl-C.
 
     Examples:
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from docflow.cli.logs import debugging, new_log_path
 from docflow.cli.terminal import complain
-from docflow.errors import DocflowError, EngineUnavailable, Interrupted, NoEngine, StorageError, UsageError
+from docflow.errors import DocflowError, EngineUnavailable, NoEngine, StorageError, UsageError
 
 INTERRUPTED = 130
 
@@ -18,7 +18,6 @@ _EXIT_CODES: tuple[tuple[type[DocflowError], int], ...] = (
     (NoEngine, 3),
     (EngineUnavailable, 3),
     (StorageError, 2),
-    (Interrupted, INTERRUPTED),
 )
 
 

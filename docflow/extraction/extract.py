@@ -13,7 +13,7 @@ from typing import Any
 from docflow.documents.model import Document, Page
 from docflow.engines.base import Engine, Limits, Usage
 from docflow.engines.bridge import run_program
-from docflow.errors import DocflowError, EngineError, InternalError, ReadingError
+from docflow.errors import DocflowError, EngineError, InternalError, ReadingError, stack_of
 from docflow.extraction.asking import Window, readings_of, repair
 from docflow.extraction.grounding import Grounder
 from docflow.extraction.merging import merge
@@ -63,8 +63,8 @@ def extract_document(
         result = _extract(document, program, engine, cheap, settings, blank)
     except DocflowError as error:
         result = replace(blank, error=ErrorInfo.of(error))
-    except Exception as error:  # the border of one document: a fault here must not reach its neighbours
-        log.exception("document %s failed", document.id)
+    except Exception as error:  # noqa: BLE001 - the border of one document: a fault here must not reach its neighbours
+        log.error("document %s failed: %s\n%s", document.id, type(error).__name__, stack_of(error))
         fault = InternalError(f"{type(error).__name__}: {error}")
         result = replace(blank, error=ErrorInfo.of(fault))
     return replace(result, seconds=time.perf_counter() - started)

@@ -9,7 +9,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from docflow.errors import DocflowError, InternalError
+from docflow.errors import DocflowError, InternalError, stack_of
 from docflow.extraction.result import ErrorInfo, Result
 from docflow.program import Program
 from docflow.runs.plan import Work
@@ -41,13 +41,13 @@ def extract_work(
     started = time.perf_counter()
     try:
         document = resources.decoder.open(work.item)
-    except Exception as error:  # the border of one document: a fault here must not reach its neighbours
+    except Exception as error:  # noqa: BLE001 - the border of one document: a fault here must not reach its neighbours
         if stopping.is_set():  # the decoder was closed under it: nothing is wrong with the document
             return None
         if isinstance(error, DocflowError):
             said = error
         else:
-            log.exception("document %s cannot be opened", work.document_id)
+            log.error("document %s cannot be opened: %s\n%s", work.document_id, type(error).__name__, stack_of(error))
             said = InternalError(f"{type(error).__name__}: {error}")
         return _undecoded(work, said, resources, program, settings, time.perf_counter() - started)
     from docflow.extraction.extract import extract_document  # SGLang's front end: not before the first document is open

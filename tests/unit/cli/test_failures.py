@@ -26,7 +26,6 @@ from docflow.errors import DocflowError
         (errors.EngineUnavailable("x"), 3),
         (errors.EngineTimeout("x"), 1),
         (errors.BrokenDocument("x"), 1),
-        (errors.Interrupted("x"), 130),
     ],
 )
 def test_each_error_ends_the_command_with_its_exit_code(error: DocflowError, code: int) -> None:

@@ -58,7 +58,7 @@ class JudgedDocument:
 class Judged:
     """A dataset judged.
 
-    ``unmatched`` are truths that have no row and whose program is not known, ``without_truth`` counts rows that no
+    ``unmatched`` are truths whose program has no rows here, or is not known, ``without_truth`` counts sources that no
     truth is about, ``unknown`` fields of the truth that the program does not have. ``unreadable`` are documents that
     truth says cannot be read, with the status they got.
     """

@@ -63,7 +63,7 @@ def summary_lines(report: Report) -> Iterator[str]:
     if documents["without_truth"]:
         yield f"{documents['without_truth']} documents of the dataset have no truth and are not judged."
     if documents["not_scored"]:
-        yield f"{len(documents['not_scored'])} truth files have no row and do not say for which program they are."
+        yield f"{len(documents['not_scored'])} truth files are not judged: the dataset has no rows of their program."
     unreadable = documents["unreadable"]
     if unreadable:
         failed = sum(entry["status"] == "failed" for entry in unreadable)

@@ -59,9 +59,10 @@ Want = WantText | WantJson | WantChoice
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much and how long an engine may write."""
+    """How much and how long an engine may write, and how many image tokens a page may cost it."""
 
     max_tokens: int = 4096
+    page_tokens: int = 1280
     temperature: float = 0.0
     top_p: float = 1.0
     seed: int = 0
@@ -137,7 +138,10 @@ class Answer:
     """What an engine answered: the text, how sure it was, what it cost, why it stopped, and who it was.
 
     ``hints`` go by the path of the leaf in the answered JSON, as in ``items[3].price``.
-    ``choice_probs`` is filled for WantChoice and sums to 1.
+    ``choice_probs`` is filled for WantChoice and sums to 1. ``attempts`` counts how often the request was sent, to
+    whatever server, until this answer came; ``fallback`` says that it came from a stand-in for the engine that was
+    asked for. ``by_rules`` says that the same question would get the same answer however it is put: asking again is no
+    second opinion.
     """
 
     text: str
@@ -148,6 +152,23 @@ class Answer:
     stop: StopReason = "stop"
     engine: str = ""
     model: str = ""
+    attempts: int = 1
+    fallback: bool = False
+    by_rules: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How a server is spoken to.
+
+    ``model`` is the model to ask for (the first one that the server lists, when empty); ``connections`` bounds the
+    requests that are at the server at once, waiting ones among them.
+    """
+
+    model: str = ""
+    api_key: str = field(default="", repr=False)
+    connect_seconds: float = 5.0
+    connections: int = 64
 
 
 @dataclass(frozen=True, slots=True)

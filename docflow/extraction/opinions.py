@@ -24,9 +24,6 @@ from docflow.extraction.record import Reading, Record
 from docflow.extraction.result import Found
 from docflow.program import RECORD, Program, images, instructions
 
-_SELF_SAME = frozenset({"embedded"})
-"""Engines that read by rules: asked twice they say the same, which is no second opinion."""
-
 _BORNE_OUT: dict[Found | None, int] = {"exact": 2, "normalised": 2, "fuzzy": 1, None: 1, "not on the page": 0}
 
 
@@ -44,7 +41,7 @@ def verify(record: Record, windows: Sequence[Window], below: float) -> None:
     failing = set(record.failing())
     for number, readings in by_window(unsure).items():
         talk = windows[number].talk
-        if talk.bridge.answers[-1].engine in _SELF_SAME:
+        if talk.bridge.answers[-1].by_rules:
             continue
         asked = [reading.as_asked for reading in readings.values()]
         text = (

@@ -68,7 +68,7 @@ class EmbeddedEngine:
             return context
 
     def _said(self, text: str, **more: Any) -> Answer:
-        return Answer(text, usage=Usage(calls=1), engine=self.name, model=self.model, **more)
+        return Answer(text, usage=Usage(calls=1), engine=self.name, model=self.model, by_rules=True, **more)
 
     def _choose(self, request: Request, want: WantChoice, context: Context) -> Answer:
         from docflow.engines.embedded.classify import choose

@@ -94,7 +94,7 @@ def test_the_cell_of_an_item_is_asked_with_the_row_it_stands_in() -> None:
 
 
 def test_an_engine_that_reads_by_rules_is_not_asked_twice() -> None:
-    engine = ScriptedEngine([Answer(json.dumps(answer(total="3.75")), engine="embedded")])
+    engine = ScriptedEngine([Answer(json.dumps(answer(total="3.75")), by_rules=True)])
     extract_document(document_of(page_of(LINES)), BILL, engine, ExtractionSettings(verify_below=1.0))
     assert len(engine.requests) == 1
 

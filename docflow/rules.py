@@ -74,8 +74,12 @@ class Rule:
 
 
 def _terms(text: str, rule: str) -> tuple[Term, ...]:
+    first, *others = re.split(r"([+-])", text)
+    signs, pieces = others[::2], others[1::2]
+    if first.strip() or not pieces:  # a sign before the first field may be left out
+        signs, pieces = ["+", *signs], [first, *pieces]
     terms = []
-    for sign, piece in re.findall(r"([+-]?)\s*([^+-]+)", text):
+    for sign, piece in zip(signs, pieces, strict=True):
         match = _TERM.fullmatch(piece.strip())
         if match is None:
             raise SchemaError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from decimal import Decimal
 from typing import Any
 
@@ -65,12 +66,32 @@ def test_what_is_no_rule_is_refused(text: str) -> None:
         Rule.parse(text)
 
 
-@given(st.text(max_size=40))
-def test_any_text_is_a_rule_or_a_schema_error(text: str) -> None:
+@pytest.mark.parametrize("side", ["net ++ tax", "net + - tax", "net +", "--net", "+", "net tax"])
+def test_a_sign_without_a_field_is_refused_on_either_side(side: str) -> None:
+    for rule in (f"{side} = total", f"total = {side}"):
+        with pytest.raises(SchemaError):
+            Rule.parse(rule)
+
+
+def test_a_side_may_begin_with_a_sign() -> None:
+    verdict = Rule.parse("-tax + total = + net").holds(VALUES)
+    assert verdict == (True, {("tax",), ("total",), ("net",)})
+
+
+_PIECES = st.sampled_from(["net", "tax", "start", "nothing", "sum(items.amount)", "+", "-", "=", "<=", ">=", " ", "("])
+
+
+@given(st.text(max_size=40) | st.lists(_PIECES, max_size=8).map(" ".join))
+def test_any_text_is_a_rule_over_the_leaves_it_names_or_a_schema_error(text: str) -> None:
     try:
-        Rule.parse(text).holds(VALUES)
+        verdict = Rule.parse(text).holds(VALUES)
     except SchemaError:
         return
+    if verdict is not None:
+        holds, used = verdict
+        assert isinstance(holds, bool)
+        assert used
+        assert {str(keys[0]) for keys in used} <= set(re.findall(r"\w+", text))
 
 
 def test_one_broken_rule_outweighs_those_that_hold() -> None:

@@ -27,7 +27,9 @@ class RecordWriter:
             print(json.dumps(row_of(result), default=json_value), file=self._stream, flush=True)
         except BrokenPipeError:
             # What is still buffered must go somewhere: the interpreter flushes stdout once more when it ends.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)
             self._open = False
 
 

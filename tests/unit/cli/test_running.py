@@ -151,3 +151,6 @@ def test_when_the_reader_of_records_is_gone_the_run_goes_on() -> None:
         writer = RecordWriter(stream)
         writer.write(Results.valid("a.png"))
         writer.write(Results.valid("b.png"))
+        stream.write("what is left in the buffer when Python ends")
+        stream.flush()
+        assert os.path.samestat(os.fstat(stream.fileno()), os.stat(os.devnull))

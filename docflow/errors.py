@@ -140,10 +140,16 @@ class ReadingError(DocflowError):
 
 
 class EngineError(DocflowError):
-    """An engine could not answer."""
+    """An engine could not answer.
+
+    ``retry_after`` is how many seconds the server asked to be left alone, where it did. ``attempts`` counts how often
+    the request was sent, to whatever server, before this error was final.
+    """
 
     stage = "engine"
     retryable = True
+    retry_after: float | None = None
+    attempts: int = 1
 
 
 class EngineUnavailable(EngineError):
@@ -155,9 +161,14 @@ class EngineTimeout(EngineError):
 
 
 class EngineRefused(EngineError):
-    """The engine says that the request itself is wrong; sending it again cannot help."""
+    """The engine says that the request itself is wrong; sending it again cannot help.
+
+    ``elsewhere`` marks what only this server cannot do (the model it was asked for, the length of its context, the
+    number of images): another one may.
+    """
 
     retryable = False
+    elsewhere: bool = False
 
 
 class BadAnswer(EngineError):

@@ -30,6 +30,7 @@ _PDF = "application/pdf"
 _KEPT_BYTES = 4 << 20
 """Files up to this size stay in memory while their document is used; larger ones are read again for rendering."""
 _IDS_REMEMBERED = 8
+_JPEG_START = b"\xff\xd8\xff"
 
 
 class Decoder:
@@ -169,26 +170,33 @@ class Decoder:
             self._changed.notify()
 
     def _render(self, content: _Content, page: Page, max_side: int | None, max_pixels: int | None) -> Image.Image:
-        request = {
-            "do": "render",
-            "id": content.id,
-            "page": page.number - 1,
-            "dpi": self._pdf_dpi,
-            "max_side": max_side,
-            "max_pixels": max_pixels,
-        }
+        request = {"do": "render", "dpi": self._pdf_dpi, "max_side": max_side, "max_pixels": max_pixels}
         with self._process(content.id) as process:
-            process.send(request)
-            header, pixels = process.receive()
-            if header.get("missing"):
-                content.send("hold", process, content.read())
-                process.receive()
-                process.send(request)
-                header, pixels = process.receive()
+            header, pixels = self._ask(process, content, page, request)
             try:
                 return _image(header, pixels)
             except (KeyError, TypeError, ValueError) as error:
                 raise process.nonsense() from error
+
+    def _encode(self, content: _Content, page: Page, width: int, height: int) -> bytes:
+        request = {"do": "encode", "width": width, "height": height}
+        with self._process(content.id) as process:
+            _, data = self._ask(process, content, page, request)
+            if not data.startswith(_JPEG_START):
+                raise process.nonsense()
+            return bytes(data)
+
+    def _ask(self, process: DecoderProcess, content: _Content, page: Page, request: Header) -> tuple[Header, bytearray]:
+        """A decoder's answer about a page; a process that does not hold the document is given it first."""
+        request = {**request, "id": content.id, "page": page.number - 1}
+        process.send(request)
+        answer = process.receive()
+        if answer[0].get("missing"):
+            content.send("hold", process, content.read())
+            process.receive()
+            process.send(request)
+            answer = process.receive()
+        return answer
 
 
 class _Content:
@@ -214,6 +222,9 @@ class _Content:
 
     def render(self, page: Page, max_side: int | None, max_pixels: int | None) -> Image.Image:
         return self._decoder._render(self, page, max_side, max_pixels)
+
+    def encode(self, page: Page, width: int, height: int) -> bytes:
+        return self._decoder._encode(self, page, width, height)
 
 
 def _kind_of(item: SourceItem, data: bytes) -> str:
@@ -247,6 +258,7 @@ def _page(content: _Content, number: int, header: Header, body: bytearray) -> Pa
         height=height,
         unit=unit,
         renderer=content.render,
+        encoder=content.encode,
         rotation=int(header["rotation"]),
         text_layer=bool(header["text_layer"]),
         layer_words=tuple(words),

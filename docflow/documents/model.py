@@ -101,13 +101,20 @@ def deferred_pixels() -> Iterator[None]:
 
 WordReader = Callable[["Page"], Sequence[Word]]
 PageRenderer = Callable[["Page", int | None, int | None], "Image.Image"]
+PageEncoder = Callable[["Page", int, int], bytes]
 
 
 def _no_reader(page: Page) -> Sequence[Word]:
     return ()
 
 
-@dataclass(slots=True, eq=False)
+def _encode_rendered(page: Page, width: int, height: int) -> bytes:
+    from docflow.documents.pictures import jpeg
+
+    return jpeg(page.render(), width, height)
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Page:
     """One page of a document: its size at once, its pixels and words when first asked for.
 
@@ -127,6 +134,7 @@ class Page:
     text_layer: bool = False
     layer_words: tuple[Word, ...] = ()
     reader: WordReader = _no_reader
+    encoder: PageEncoder = _encode_rendered
     legibility: float = 1.0
     _words: tuple[Word, ...] | None = field(default=None, repr=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
@@ -145,6 +153,10 @@ class Page:
     def render(self, *, max_side: int | None = None, max_pixels: int | None = None) -> Image.Image:
         """The upright page as an RGB image, scaled down to the limits given. Raises DocumentError."""
         return self.renderer(self, max_side, max_pixels)
+
+    def encode(self, width: int, height: int) -> bytes:
+        """The upright page as a JPEG of exactly that many pixels, the same bytes every time. Raises DocumentError."""
+        return self.encoder(self, width, height)
 
     def save(self, stream: object, format: str = "PNG") -> None:  # noqa: A002 (the name Pillow uses)
         """Write the page's pixels, as Pillow's images do: so a Page can stand wherever an image is expected."""

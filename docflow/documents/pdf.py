@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import pypdfium2.raw as pdfium
+from PIL import Image
 
 from docflow.documents.pdf_words import Frame, Words, address_of, words_of
-from docflow.documents.pictures import fit
+from docflow.documents.pictures import fit, jpeg
 from docflow.documents.text_layer import is_text_layer
 from docflow.documents.wire import Limits
 from docflow.errors import BrokenDocument, EncryptedDocument, LimitExceeded, UnsupportedDocument
@@ -104,20 +105,14 @@ class Pdf:
             scale *= fit(frame.width * scale, frame.height * scale, max_side, most)
             # Rounded down, or a page at a limit would end up beyond it.
             width, height = max(1, int(frame.width * scale + 1e-6)), max(1, int(frame.height * scale + 1e-6))
-            bitmap = pdfium.FPDFBitmap_CreateEx(width, height, pdfium.FPDFBitmap_BGR, None, 0)
-            if not bitmap:
-                raise MemoryError
-            try:
-                pdfium.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF)
-                flags = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER
-                pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, flags)
-                stride = pdfium.FPDFBitmap_GetStride(bitmap)
-                buffer = (ctypes.c_ubyte * (stride * height)).from_address(
-                    address_of(pdfium.FPDFBitmap_GetBuffer(bitmap))
-                )
-                yield Pixels(width, height, stride, memoryview(buffer).cast("B"))
-            finally:
-                pdfium.FPDFBitmap_Destroy(bitmap)
+            with _drawn(page, width, height) as pixels:
+                yield pixels
+
+    def encoded(self, index: int, width: int, height: int) -> bytes:
+        """The page as displayed, drawn to fill that many pixels, as a JPEG. Raises DocumentError."""
+        with self._page(index) as page, _drawn(page, width, height) as pixels:
+            size = pixels.width, pixels.height
+            return jpeg(Image.frombuffer("RGB", size, pixels.data, "raw", "RGB", pixels.stride, 1), width, height)
 
     @contextmanager
     def _page(self, index: int) -> Iterator[Any]:
@@ -169,6 +164,23 @@ class Pdf:
                 f"page {index + 1} of the PDF measures {width:,.0f} x {height:,.0f} points, "
                 f"more than {self.limits.page_points:,.0f} (limits.page_points)"
             )
+
+
+@contextmanager
+def _drawn(page: Any, width: int, height: int) -> Iterator[Pixels]:
+    """A page on white paper, stretched to that many pixels."""
+    bitmap = pdfium.FPDFBitmap_CreateEx(width, height, pdfium.FPDFBitmap_BGR, None, 0)
+    if not bitmap:
+        raise MemoryError
+    try:
+        pdfium.FPDFBitmap_FillRect(bitmap, 0, 0, width, height, 0xFFFFFFFF)
+        flags = pdfium.FPDF_ANNOT | pdfium.FPDF_REVERSE_BYTE_ORDER
+        pdfium.FPDF_RenderPageBitmap(bitmap, page, 0, 0, width, height, 0, flags)
+        stride = pdfium.FPDFBitmap_GetStride(bitmap)
+        buffer = (ctypes.c_ubyte * (stride * height)).from_address(address_of(pdfium.FPDFBitmap_GetBuffer(bitmap)))
+        yield Pixels(width, height, stride, memoryview(buffer).cast("B"))
+    finally:
+        pdfium.FPDFBitmap_Destroy(bitmap)
 
 
 def _check_whole(data: bytes) -> None:

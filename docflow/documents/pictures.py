@@ -31,6 +31,8 @@ FORMATS = {
 SMALLEST_SIDE = 8
 """Pixels: no character that anybody can read is smaller."""
 
+JPEG_QUALITY = 90
+
 _ORIENTATION = 0x0112
 _NEW_SUBFILE_TYPE = 0x00FE
 _PHOTOMETRIC = 0x0106
@@ -80,22 +82,28 @@ class Picture:
         if self._ready and index == 0 and max_pixels is None and self._ready[0] == max_side:
             image, self._ready = self._ready[1], None
             return image
-        with _translated(self.limits), self._opened() as image:
+        width, height = self.sizes[index]
+        scale = fit(width, height, max_side, max_pixels)
+        target = max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
+        with _translated(self.limits):
+            return _resized(self._decoded(index, target), *target)
+
+    def encoded(self, index: int, width: int, height: int) -> bytes:
+        """A page, upright, as a JPEG of exactly that many pixels. Raises DocumentError."""
+        with _translated(self.limits):
+            return jpeg(self._decoded(index, (width, height)), width, height)
+
+    def _decoded(self, index: int, target: tuple[int, int]) -> Image.Image:
+        """A page, upright, as an RGB or L image: a JPEG no larger than needed for ``target``, where that is cheaper."""
+        with self._opened() as image:
             if self._frames[index]:
                 image.seek(self._frames[index])
-            width, height = self.sizes[index]
-            scale = fit(width, height, max_side, max_pixels)
-            target = max(1, int(width * scale + 1e-6)), max(1, int(height * scale + 1e-6))
             # TIFF turns its frames itself, while it loads them.
             orientation = 1 if self.format == "TIFF" else image.getexif().get(_ORIENTATION, 1)
-            if scale < 1 and self.format == "JPEG":
-                wanted = target[::-1] if orientation in _SIDEWAYS else target
-                image.draft(None, wanted)
+            if self.format == "JPEG":
+                image.draft(None, target[::-1] if orientation in _SIDEWAYS else target)
             image.load()
-            upright = _turned(_grey_or_rgb(image), orientation)
-            if upright.size != target:
-                upright = upright.resize(target, Image.Resampling.BICUBIC, reducing_gap=2.0)
-            return upright
+            return _turned(_grey_or_rgb(image), orientation)
 
     def _opened(self) -> Image.Image:
         return Image.open(io.BytesIO(self.data), formats=[self.format])
@@ -132,6 +140,19 @@ class Picture:
         if self.format != "TIFF" and image.getexif().get(_ORIENTATION, 1) in _SIDEWAYS:
             return height, width
         return width, height
+
+
+def jpeg(image: Image.Image, width: int, height: int) -> bytes:
+    """An RGB or L image, resampled to that size, as a JPEG: the same bytes for the same pixels."""
+    buffer = io.BytesIO()
+    _resized(image, width, height).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling="4:2:0")
+    return buffer.getvalue()
+
+
+def _resized(image: Image.Image, width: int, height: int) -> Image.Image:
+    if image.size == (width, height):
+        return image
+    return image.resize((width, height), Image.Resampling.BICUBIC, reducing_gap=2.0)
 
 
 _TURNS = {

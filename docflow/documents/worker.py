@@ -65,6 +65,8 @@ class Worker:
                 self._send({"end": True})
             case "render":
                 self._render(header)
+            case "encode":
+                self._encode(header)
 
     def _hold(self, header: Header, body: bytes) -> Pdf | Picture:
         self._release(header["id"])
@@ -106,12 +108,24 @@ class Worker:
         for width, height in document.sizes:
             self._send({"width": width, "height": height, "rotation": 0, "text_layer": False, "words": 0, "turn": 0})
 
-    def _render(self, header: Header) -> None:
+    def _held_document(self, header: Header) -> Pdf | Picture | None:
+        """The document that a request is about; None, and the other side told so, where it is not held any more."""
         document = self._held.get(header["id"])
         if document is None:
             self._send({"missing": True})
+        else:
+            self._held.move_to_end(header["id"])
+        return document
+
+    def _encode(self, header: Header) -> None:
+        document = self._held_document(header)
+        if document is not None:
+            self._send({}, document.encoded(header["page"], header["width"], header["height"]))
+
+    def _render(self, header: Header) -> None:
+        document = self._held_document(header)
+        if document is None:
             return
-        self._held.move_to_end(header["id"])
         index, max_side, max_pixels = header["page"], header["max_side"], header["max_pixels"]
         if isinstance(document, Pdf):
             with document.rendered(index, header["dpi"], max_side, max_pixels) as pixels:

@@ -13,7 +13,9 @@ import math
 import re
 from bisect import bisect_right
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from docflow.engines.base import LeafHint, TokenProb
 
@@ -77,23 +79,22 @@ def _path_of(keys: Keys) -> str:
 def _spans(text: str, tokens: Sequence[TokenProb]) -> list[Span] | None:
     """Where each token stands in the text, in order; None when they do not fit.
 
-    A token without text, as of a character's first bytes, stands where the next one does; special tokens stand nowhere.
+    A token without text, as of a character's first bytes, stands where the next one does.
     """
     pieces = [token.text for token in tokens]
-    for at in range(len(pieces)):
-        if _SPECIAL.fullmatch(pieces[at].strip()):
-            pieces[at] = ""
+    for ends in (range(len(pieces)), range(len(pieces) - 1, -1, -1)):
+        for number in ends:
+            if pieces[number] and not _SPECIAL.fullmatch(pieces[number].strip()):
+                break
+            pieces[number] = ""
     written = "".join(pieces)
-    if _BROKEN in written:
-        places = _places_around_broken(text, written)
-    else:
-        places = _places(text, written)
+    places = _places_around_broken(text, written) if _BROKEN in written else _places(text, written)
     if places is None:
         return None
     spans: list[Span] = []
     at = 0
     for piece in pieces:
-        spans.append((places[at], places[at + len(piece)]))
+        spans.append((places[at][0], places[at + len(piece) - 1][1] if piece else places[at][0]))
         at += len(piece)
     for number in range(len(spans) - 2, -1, -1):
         if not pieces[number]:
@@ -101,44 +102,43 @@ def _spans(text: str, tokens: Sequence[TokenProb]) -> list[Span] | None:
     return spans
 
 
-def _places(text: str, written: str) -> list[int] | None:
-    """For each character of what was written, and its end, the place in the text."""
+def _places(text: str, written: str) -> list[Span] | None:
+    """For each character that was written, and their end, the place in the text."""
     if text.endswith(written):  # the same, or what is missing was given to the model
         begun = len(text) - len(written)
-        return list(range(begun, len(text) + 1))
-    before = len(written) - len(written.lstrip())
-    for skipped in {0, before}:
+        return [(begun + at, begun + at + 1) for at in range(len(written) + 1)]
+    for skipped in {0, len(written) - len(written.lstrip())}:
         if written.startswith(text, skipped) and not written[skipped + len(text) :].strip():
-            return [min(max(0, at - skipped), len(text)) for at in range(len(written) + 1)]
+            bounds = [min(max(0, at - skipped), len(text)) for at in range(len(written) + 2)]
+            return list(pairwise(bounds))
     return None
 
 
-def _places_around_broken(text: str, written: str) -> list[int] | None:
+def _places_around_broken(text: str, written: str) -> list[Span] | None:
     """The same where bytes of a character went into several tokens, each of which shows as a replacement mark.
 
     A run of marks stands for characters beyond ASCII, at most as many as there are marks.
     """
-    places: list[int] = []
+    places: list[Span] = []
     here = 0
-    for piece in re.split(f"({_BROKEN}+)", written):
+    pieces = [piece for piece in re.split(f"({_BROKEN}+)", written) if piece]
+    for piece, following in zip(pieces, [*pieces[1:], ""], strict=True):
         if not piece.startswith(_BROKEN):
             if not text.startswith(piece, here):
                 return None
-            places += range(here, here + len(piece))
+            places += [(here + at, here + at + 1) for at in range(len(piece))]
             here += len(piece)
             continue
-        following = re.match(f"[^{_BROKEN}]*", written[len(places) + len(piece) :])
-        assert following is not None
-        for end in range(here, min(len(text), here + len(piece)) + 1):
-            if text[here:end].isascii() and end > here:
+        end = here
+        while end - here <= len(piece) and not (text.startswith(following, end) and (following or end == len(text))):
+            if text[end : end + 1].isascii():  # the end of the text too
                 return None
-            if text.startswith(following[0], end) and (following[0] or end == len(text)):
-                break
-        else:
+            end += 1
+        if end - here > len(piece):
             return None
-        places += [here] * len(piece)
+        places += [(here, end)] * len(piece)
         here = end
-    places.append(here)
+    places.append((here, here))
     return places if here == len(text) else None
 
 
@@ -155,10 +155,8 @@ def leaf_spans(text: str) -> dict[Keys, Span]:
     opening = _OPENING.match(text)
     assert opening is not None
     scan.at = opening.end()
-    try:
+    with suppress(_End):
         scan.value((), 0)
-    except _End:
-        pass
     return scan.found
 
 

@@ -1,7 +1,7 @@
 """The schema that goes to a server: what the grammar engines of SGLang and vLLM both take, and no more.
 
-Patterns, formats and limits stay with Pydantic, which checks every record in full. A grammar needs only the shape: which
-keys, in which order, and what kind of value.
+Patterns, formats and limits stay with Pydantic, which checks every record in full. A grammar needs only the shape:
+which keys, in which order, and what kind of value.
 """
 
 from __future__ import annotations

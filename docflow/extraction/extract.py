@@ -17,6 +17,7 @@ from docflow.errors import DocflowError, EngineError, InternalError, ReadingErro
 from docflow.extraction.asking import Window, readings_of, repair
 from docflow.extraction.grounding import Grounder
 from docflow.extraction.merging import merge
+from docflow.extraction.missing_rows import missing_rows
 from docflow.extraction.opinions import ask_better, unsure_leaves, verify
 from docflow.extraction.record import Record, locale_of
 from docflow.extraction.result import ErrorInfo, PageInfo, Result
@@ -109,6 +110,7 @@ def _extract(
         record=validated,
         data=record.data(),
         evidence=tuple(record.evidence()),
+        missing_rows=missing_rows(record),
         answer=last.text if problems else None,
         error=error,
         usage=sum((window.usage for window in windows), Usage()),

@@ -41,6 +41,19 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
+class MissingRow:
+    """A line of a page that looks like a row of a list of the record and is in none of them.
+
+    ``path`` is the list's; ``page`` counts from 1, and ``box`` is in the unit of that page.
+    """
+
+    path: str
+    page: int
+    box: Box
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PageInfo:
     """A page as it is recorded in a row: its size, unit and turn, and whether its words came from the file itself."""
 
@@ -75,9 +88,14 @@ class ErrorInfo:
 class Result(Generic[R]):
     """One document through one program.
 
+    ``first_page`` and ``last_page`` count from 1 in the file: all its pages, or those of one document of several in a
+    file that was split; None where the file could not be opened. ``split`` is the number of documents that the file
+    was split into (0 where it failed before that), None where nobody asked; ``split_confidence`` the probability that
+    these pages are one document and all of it.
     ``data`` holds the typed Python values by field name whenever the engine answered (also when the record is
     invalid); ``record`` is the validated model and None unless ``status`` is ``valid``. ``answer`` is the engine's
-    last text unless the record is valid. ``seconds`` is wall time. ``needs_review`` says whether somebody should look
+    last text unless the record is valid. ``missing_rows`` are suspected ones, None where the pages were not checked for
+    any. ``seconds`` is wall time. ``needs_review`` says whether somebody should look
     at it, None where that was not asked or cannot be told. ``spared`` counts the leaves that the requested engine was
     never asked for, because a cheap one was sure of them; None where no cheap one was asked, and in stored rows.
     """
@@ -103,6 +121,11 @@ class Result(Generic[R]):
     attempts: int = 1
     fallback: bool = False
     grounding: Grounding = "full"
+    missing_rows: tuple[MissingRow, ...] | None = None
+    first_page: int | None = None
+    last_page: int | None = None
+    split: int | None = None
+    split_confidence: float | None = None
     needs_review: bool | None = None
     spared: int | None = None
     seconds: float = 0.0

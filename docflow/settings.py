@@ -88,6 +88,10 @@ class ExtractionSettings(_Group):
         description="the embedded engine answers first, the chosen one only what is less sure (off when not set)",
     )
     max_tokens: Annotated[int, Field(ge=1)] = Field(4_096, description="longest answer, in tokens")
+    page_tokens: Annotated[int, Field(ge=16, le=16_384)] | None = Field(
+        None,
+        description="most image tokens of a page, 28 x 28 pixels each (what the program says, or 1,280, when not set)",
+    )
     timeout_seconds: Annotated[float, Field(gt=0)] = Field(300, description="longest time for one answer of an engine")
     locale: str | None = Field(
         None, description="the documents' locale (such as de_CH), for dates and numbers that can be read two ways"

@@ -155,20 +155,22 @@ def _cheaply(
     for window in windows:
         window.free = True
     if unsure:
-        ask_better(record, windows, unsure, engine, _limits(settings))
+        ask_better(record, windows, unsure, engine, _limits(settings, record.program))
         repair(record, windows, settings.repairs)
     return record, windows, len(record.readings) - len(unsure)
 
 
-def _limits(settings: ExtractionSettings) -> Limits:
-    return Limits(max_tokens=settings.max_tokens, timeout_seconds=settings.timeout_seconds)
+def _limits(settings: ExtractionSettings, program: Program) -> Limits:
+    limits = Limits(max_tokens=settings.max_tokens, timeout_seconds=settings.timeout_seconds)
+    page_tokens = settings.page_tokens or program.page_tokens
+    return replace(limits, page_tokens=page_tokens) if page_tokens else limits
 
 
 def _ask(
     document: Document, program: Program, engine: Engine, settings: ExtractionSettings
 ) -> tuple[Program, list[Window]]:
     """Every window of pages asked once, and the program that was chosen. Raises EngineError and ProgramError."""
-    limits = _limits(settings)
+    limits = _limits(settings, program)
     size = settings.pages_per_call or max(1, len(document.pages))
     parts = [document.pages[start : start + size] for start in range(0, len(document.pages), size)]
     windows = [Window(pages, run_program(program, pages, engine, limits)) for pages in parts]
@@ -178,7 +180,7 @@ def _ask(
     chosen = program.kind_named(_majority(kinds))
     for number, kind in enumerate(kinds):
         if kind != chosen.name:  # pages that look like another kind, such as terms, still belong to the document
-            again = Window(parts[number], run_program(chosen, parts[number], engine, limits))
+            again = Window(parts[number], run_program(chosen, parts[number], engine, _limits(settings, chosen)))
             windows[number] = replace(again, spent=windows[number].talk.usage)
     return chosen, windows
 

@@ -50,6 +50,7 @@ class Program:
 
     ``kinds`` holds the programs that a choosing program can end in; such a program has no record model of its own.
     ``json_schema`` is set for programs that were made from a JSON Schema: records are checked against it too.
+    ``page_tokens`` is how many image tokens a page may cost, where the program knows better than the default.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Program:
     model: type[BaseModel] | None = None
     kinds: tuple[Program, ...] = ()
     json_schema: dict[str, Any] | None = field(default=None, repr=False)
+    page_tokens: int | None = None
 
     @cached_property
     def sgl_function(self) -> SglFunction:
@@ -97,6 +99,8 @@ class Program:
             instructions_text(self.model),
         ]
         parts += [kind.version for kind in self.kinds]
+        if self.page_tokens is not None:
+            parts.append(f"page_tokens {self.page_tokens}")
         try:
             parts.append(inspect.getsource(self.function))
         except (OSError, TypeError):
@@ -112,15 +116,26 @@ class Program:
 
 
 def program(
-    model: type[BaseModel] | None = None, *, kinds: Iterable[Program] = (), name: str | None = None
+    model: type[BaseModel] | None = None,
+    *,
+    kinds: Iterable[Program] = (),
+    name: str | None = None,
+    page_tokens: int | None = None,
 ) -> Callable[[ProgramFunction], Program]:
-    """Make a program of a function ``(s, pages)``: give its record model, or the programs that it chooses among."""
+    """Make a program of a function ``(s, pages)``: give its record model, or the programs that it chooses among.
+
+    ``page_tokens`` bounds the image tokens of a page, 28 x 28 pixels each: more for small print, fewer for large type
+    (1,280 when not given; the setting ``extraction.page_tokens`` overrides it). A kind that is chosen is read from the
+    pages as the choosing program shows them.
+    """
     kinds = tuple(kinds)
+    if page_tokens is not None and not 16 <= page_tokens <= 16_384:
+        raise ProgramError(f"page_tokens is {page_tokens:,}", hint="A page costs a model 16 to 16,384 tokens.")
     if (model is None) == (not kinds):
         raise ProgramError("a program has either a record model or kinds to choose among")
 
     def make(function: ProgramFunction) -> Program:
-        made = Program(name or function.__name__, function, model, kinds)
+        made = Program(name or function.__name__, function, model, kinds, page_tokens=page_tokens)
         if model is not None:
             record_schema(
                 model

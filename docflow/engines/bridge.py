@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sglang.lang.backend.base_backend import BaseBackend
@@ -174,13 +174,12 @@ class Bridge(BaseBackend):  # type: ignore[misc]
     def _limits_of(self, params: SglSamplingParams) -> Limits:
         stop = [params.stop] if isinstance(params.stop, str) else list(params.stop or ())
         own = set(self.chat_template.stop_str)
-        return Limits(
+        return replace(
+            self._limits,
             max_tokens=params.max_new_tokens,
             temperature=params.temperature,
             top_p=params.top_p,
-            seed=self._limits.seed,
             stop=tuple(text for text in stop if text not in own),
-            timeout_seconds=self._limits.timeout_seconds,
         )
 
 

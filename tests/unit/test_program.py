@@ -134,3 +134,20 @@ def test_the_built_in_programs_use_every_kind_that_money_and_trade_need() -> Non
         Kind.QUANTITY,
         Kind.TEXT,
     }
+
+
+def test_a_page_budget_is_part_of_the_version_only_when_it_is_set() -> None:
+    def ask(s: Any, pages: Any) -> None:
+        s += "one"
+
+    plain, same, sharper = (
+        program(Order, **budget)(ask) for budget in ({}, {"page_tokens": None}, {"page_tokens": 4096})
+    )
+    assert plain.version == same.version == Program("order", ask, Order).version
+    assert sharper.version != plain.version
+
+
+@pytest.mark.parametrize("tokens", [0, 15, 16_385])
+def test_a_page_budget_that_no_model_takes_is_refused(tokens: int) -> None:
+    with pytest.raises(ProgramError, match="page_tokens"):
+        program(Order, page_tokens=tokens)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -15,7 +16,7 @@ from docflow.engines.scripted import ScriptedEngine
 from docflow.errors import EngineTimeout, ReadingError
 from docflow.extraction import Evidence, extract_document
 from docflow.fields import Date, Money, Party, Quantity, Text
-from docflow.program import program_for
+from docflow.program import Program, program_for
 from docflow.settings import ExtractionSettings
 from tests.unit.pages import document_of, page_of
 
@@ -262,3 +263,15 @@ def test_a_fault_is_logged_with_its_place_and_without_the_documents_text(caplog:
     assert "RuntimeError" in caplog.text
     assert "in broken" in caplog.text
     assert LINES[0] not in caplog.text
+
+
+def test_a_pages_budget_is_the_settings_or_the_programs_or_the_default() -> None:
+    def budget(program: Program, settings: ExtractionSettings) -> int:
+        engine = ScriptedEngine([answer()])
+        extract_document(document_of(page_of(LINES)), program, engine, settings)
+        return engine.requests[0].limits.page_tokens
+
+    sharp = replace(BILL, page_tokens=4096)
+    assert budget(BILL, ExtractionSettings()) == 1280
+    assert budget(sharp, ExtractionSettings()) == 4096
+    assert budget(sharp, ExtractionSettings(page_tokens=640)) == 640

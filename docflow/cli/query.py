@@ -31,7 +31,8 @@ def query(
     """Ask a dataset with SQL (DuckDB).
 
     There is a view for each program (receipt, invoice ...) and the view records for all of them; each has the newest
-    row of each document. Fields are reached as record.total. Without --csv or --json the answer is a table for people.
+    row of each document, with what reviewers corrected. The view extracted has all rows as docflow read them. Fields
+    are reached as record.total. Without --csv or --json the answer is a table for people.
 
     Examples:
 

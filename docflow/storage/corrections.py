@@ -88,6 +88,11 @@ class Corrections:
         """The number of documents (by program) that something was said of."""
         return len(self._all)
 
+    @property
+    def document_ids(self) -> list[str]:
+        """The documents of which something that counts was said, under any program."""
+        return sorted({document_id for (document_id, _), said in self._all.items() if said})
+
     def of(self, document_id: str, program: str) -> Sequence[Correction]:
         """What counts for one document, a correction a path. Raises StorageError for a damaged file."""
         return list(self._all.get((document_id, program), {}).values())

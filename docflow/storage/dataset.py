@@ -94,20 +94,36 @@ class Dataset:
     def duckdb(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection in memory: the view ``records``, and a view a program (``receipt`` ...).
 
-        DuckDB takes names that differ in case alone for one: of such programs, the first has the view.
+        What reviewers said (OUT/corrections) is applied in all of them; ``extracted`` has the records of all programs
+        as they were read. DuckDB takes names that differ in case alone for one: of such programs, the first has the
+        view.
         """
         import duckdb
+        import pyarrow as pa
+
+        from docflow.storage.corrections import Corrections
 
         connection = duckdb.connect()
         superseded = self._superseded()
+        reviewed = Corrections(self.out).document_ids
         connection.register("superseded_rows", superseded)
-        programs = self.programs
-        views = {name.lower(): name for name in [*reversed(programs), "records"]}
+        connection.register("reviewed_documents", pa.table({"document_id": pa.array(reviewed, pa.string())}))
+        views = {name.lower(): name for name in [*reversed(self.programs), "records", "extracted"]}
         for view in views.values():
-            program = None if view == "records" else view
+            program = None if view in ("records", "extracted") else view
+            rows = _quoted(f"all_rows_{view}")
             connection.register(f"all_rows_{view}", self._scan(program))
-            newest = f" ANTI JOIN superseded_rows USING ({', '.join(_KEY)})" if superseded.num_rows else ""
-            connection.execute(f"CREATE VIEW {_quoted(view)} AS SELECT * FROM {_quoted(f'all_rows_{view}')}{newest}")  # noqa: S608
+            sql = f"SELECT * FROM {rows}"  # noqa: S608
+            if superseded.num_rows:
+                sql += f" ANTI JOIN superseded_rows USING ({', '.join(_KEY)})"
+            if reviewed and view != "extracted":
+                # The few documents that were reviewed are put in place of what was read; all others stay where they
+                # are and are only read as far as a query asks for them.
+                corrected = self._corrected(self._batches(program, None, reviewed))
+                connection.register(f"reviewed_{view}", pa.Table.from_batches(corrected, self._scan(program).schema))
+                sql += " ANTI JOIN reviewed_documents USING (document_id)"
+                sql += f" UNION ALL SELECT * FROM {_quoted(f'reviewed_{view}')}"  # noqa: S608
+            connection.execute(f"CREATE VIEW {_quoted(view)} AS {sql}")
         return connection
 
     def query(self, sql: str) -> pa.Table:
@@ -126,7 +142,8 @@ class Dataset:
             return pa.table({}) if answer is None else answer.to_arrow_table()
         except duckdb.Error as error:
             raise UsageError(
-                f"the query does not run: {error}", hint=f"There are the views records, {', '.join(self.programs)}."
+                f"the query does not run: {error}",
+                hint=f"There are the views records, extracted, {', '.join(self.programs)}.",
             ) from error
         finally:
             connection.close()
@@ -164,16 +181,20 @@ class Dataset:
         paths = self._paths(program)
         return scan(paths, row_schema(common_record_type(paths)))
 
-    def _batches(self, program: str | None, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
-        """The newest rows, a batch at a time."""
+    def _batches(
+        self, program: str | None, columns: list[str] | None, document_ids: list[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """The newest rows, of these documents or of all, a batch at a time."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         from docflow.storage.parts import reading_errors
 
         superseded = set(_keys(self._superseded()))
         wanted = None if columns is None else list(dict.fromkeys([*columns, *(_KEY if superseded else [])]))
+        chosen = None if document_ids is None else pc.field("document_id").isin(document_ids)
         with reading_errors(self.out):
-            for batch in self._scan(program).to_batches(columns=wanted, batch_size=1024):
+            for batch in self._scan(program).to_batches(columns=wanted, filter=chosen, batch_size=1024):
                 newest = batch
                 if superseded:
                     newest = newest.filter(pa.array([key not in superseded for key in _keys(newest)]))

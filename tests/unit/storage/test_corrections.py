@@ -31,7 +31,9 @@ def record(**changes: Any) -> dict[str, Any]:
     return basis | changes
 
 
-def write(out: Path, data: dict[str, Any], *, run: str = "one", source: str = "a.png") -> None:
+def write(
+    out: Path, data: dict[str, Any], *, run: str = "one", source: str = "a.png", content: str = "the bytes"
+) -> None:
     store = Store(out, Results.bill, "embedded", run, run)
     evidence = (
         Evidence("company", "ACME", "ACME Ltd", 1, Box(1, 2, 30, 40), "exact", 0.9),
@@ -39,7 +41,7 @@ def write(out: Path, data: dict[str, Any], *, run: str = "one", source: str = "a
         Evidence("items[0].count", "2", "2", 1, Box(1, 80, 30, 90), "exact", 0.8),
         Evidence("items[1].count", "1", "1", 1, Box(1, 100, 30, 110), "exact", 0.7),
     )
-    result = Results.valid(source, "the bytes", data=data, evidence=evidence)
+    result = Results.valid(source, content, data=data, evidence=evidence)
     store.write([store.row(result)[1]], [run])
 
 
@@ -212,6 +214,40 @@ def test_arrow_and_several_programs_take_corrections_too(out: Path) -> None:
     dates = {row["program"]: row["record"]["date"] for row in table.select(["program", "record"]).to_pylist()}
     assert dates == {"bill": "2024-03-13", "letter": "spring"}
     assert Dataset(out).arrow("bill", columns=["record"], corrected=True).num_rows == 1
+
+
+def test_a_query_sees_what_reviewers_corrected_and_what_was_read(out: Path) -> None:
+    write(out, record(total=Decimal(1)), run="two", source="b.png", content="other bytes")
+    letters = Store(out, Results.letter, "embedded", "rules", "letters")
+    letters.write([letters.row(Results.valid("letter.pdf", "the bytes", of=Results.letter))[1]], ["letters"])
+    say(out, "total", "correct", "13.50")
+    say(out, "date", "absent")
+    dataset = Dataset(out)
+    totals = dataset.query("SELECT source, record.total, record.date FROM bill ORDER BY source").to_pylist()
+    assert totals == [
+        {"source": "a.png", "total": Decimal("13.5"), "date": None},
+        {"source": "b.png", "total": Decimal(1), "date": dt.date(2024, 3, 12)},
+    ]
+    query = "SELECT source, program, record.total FROM {} ORDER BY source"
+    seen, read = (dataset.query(query.format(view)).to_pylist() for view in ("records", "extracted"))
+    assert [row["total"] for row in seen] == [Decimal("13.5"), Decimal(1), None]
+    assert [row["total"] for row in read] == [Decimal("12.5"), Decimal(1), None]
+    assert [row["source"] for row in seen] == [row["source"] for row in read] == ["a.png", "b.png", "letter.pdf"]
+
+
+def test_a_query_sees_the_newest_row_of_a_reviewed_document_once(out: Path) -> None:
+    say(out, "total", "correct", "13.50")
+    store = Store(out, Results.bill, "sglang", "qwen", "two")
+    store.write([store.row(Results.valid("a.png", "the bytes", requested_engine="sglang", data=record()))[1]], ["two"])
+    rows = Dataset(out).query("SELECT requested_engine, record.total FROM records").to_pylist()
+    assert rows == [{"requested_engine": "sglang", "total": Decimal("13.5")}]
+
+
+def test_a_query_without_corrections_reads_no_row_by_itself(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    say(out, "total", "correct", "13.50")
+    say(out, "total", "withdraw")
+    monkeypatch.setattr(Dataset, "_batches", None)
+    assert Dataset(out).query("SELECT record.total FROM bill").to_pylist() == [{"total": Decimal("12.5")}]
 
 
 def test_a_damaged_file_is_named(out: Path) -> None:

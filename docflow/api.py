@@ -91,6 +91,7 @@ def extract(
     concurrency: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
+    split: bool | None = None,
     runner: Runner | None = None,
     settings: Settings | None = None,
     progress: OnProgress | None = None,
@@ -100,13 +101,16 @@ def extract(
     ``source`` is a path, a folder, a glob, bytes, an open binary file, a PIL image, or a list of these. ``program`` is
     a name such as ``"receipt"``, a Program, or a Pydantic model; ``schema`` a JSON Schema file in its place; without
     either, docflow finds out what kind of document each one is. With ``out`` rows are added to the dataset there, and
-    what is done already is skipped; without it the results are in ``Run.results``, all in memory. Where PREFECT_API_URL
+    what is done already is skipped; without it the results are in ``Run.results``, all in memory. With ``split`` a file
+    may hold several documents and gives a result for each (``first_page``, ``last_page``). Where PREFECT_API_URL
     is set, or inside a Prefect flow or task, the run is a flow of its own there (``runner`` says otherwise).
 
     Raises UsageError, NothingToDo, EngineError or StorageError for what stops the run as a whole, and
     KeyboardInterrupt, once what is done is written, when it was interrupted. A document that fails is a result.
     """
-    options = _options(source, program, schema, name, engine, out, concurrency, limit, retry_failed, runner, settings)
+    options = _options(
+        source, program, schema, name, engine, out, concurrency, limit, retry_failed, split, runner, settings
+    )
     results: list[Result[Any]] = []
     done = _run(options, progress, results.append if out is None else None, prefect_from=None)
     if done.stopped:
@@ -173,10 +177,16 @@ def _options(
     concurrency: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
+    split: bool | None = None,
     runner: Runner | None = None,
     settings: Settings | None = None,
 ) -> RunOptions:
     from docflow.settings import load_settings
+
+    settings = settings or load_settings()
+    if split is not None:
+        extraction = settings.extraction.model_copy(update={"split": split})
+        settings = settings.model_copy(update={"extraction": extraction})
 
     # An open file iterates over its lines, and text over its letters: they are one source each.
     one = isinstance(source, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(source, "read")
@@ -192,7 +202,7 @@ def _options(
         limit=limit,
         retry_failed=retry_failed,
         runner=runner,
-        settings=settings or load_settings(),
+        settings=settings,
     )
 
 

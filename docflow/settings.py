@@ -77,6 +77,9 @@ class ExtractionSettings(_Group):
     pages_per_call: Annotated[int, Field(ge=1)] | None = Field(
         None, description="most pages in one call (all when not set)"
     )
+    split: bool = Field(
+        False, description="whether one file may hold several documents, which are found and get a row each"
+    )
     merge: Merge = Field(
         "best", description="where calls about other pages disagree: best (the surest value), first, or conflict (null)"
     )

@@ -71,6 +71,7 @@ def extract(
     grounding: options.Grounding = None,
     locale: options.Locale = None,
     ocr_model: options.OcrModel = None,
+    split: options.Split = False,
     accept_error: options.AcceptError = None,
     verify: options.Verify = False,
     cheap_first: options.CheapFirst = False,
@@ -111,6 +112,7 @@ def extract(
         locale=locale,
         ocr_model=ocr_model,
         accept_error=accept_error,
+        split=split,
     )
     settings = options.second_opinions(load_settings(flags), verify=verify, cheap_first=cheap_first)
     run_options = RunOptions(

@@ -93,6 +93,15 @@ CheapFirst = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
+Split = Annotated[
+    bool,
+    typer.Option(
+        "--split",
+        help="One file may hold several documents, such as a batch of scans: find where each begins, and give each a "
+        "row with its pages (first_page, last_page).",
+        rich_help_panel=READING,
+    ),
+]
 Dataset = Annotated[Path, typer.Argument(metavar="OUT", help="The folder that docflow extract wrote to.")]
 
 
@@ -117,6 +126,7 @@ def given(
     locale: str | None,
     ocr_model: Path | None,
     accept_error: str | None = None,
+    split: bool = False,
 ) -> dict[str, Any]:
     """The settings that were given as flags, by key."""
     flags = {
@@ -127,6 +137,7 @@ def given(
         "extraction.locale": locale,
         "reading.ocr_model": ocr_model,
         "extraction.accept_error": None if accept_error is None else read_share(accept_error),
+        "extraction.split": split or None,
     }
     return {key: value for key, value in flags.items() if value is not None}
 

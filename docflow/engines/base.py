@@ -54,6 +54,11 @@ class WantChoice:
     choices: tuple[str, ...]
 
 
+BEGINS = "new document"
+GOES_ON = "same document"
+"""The choices when files are split: whether a document begins on the last page shown, or goes on from the one before.
+"""
+
 Want = WantText | WantJson | WantChoice
 
 

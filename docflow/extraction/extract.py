@@ -45,11 +45,28 @@ def extract_document(
     """
     settings = settings or ExtractionSettings()
     started = time.perf_counter()
-    blank: Result[Any] = Result(
+    blank = blank_result(document, program, engine, settings)
+    try:
+        result = _extract(document, program, engine, cheap, settings, blank)
+    except DocflowError as error:
+        result = replace(blank, error=ErrorInfo.of(error))
+    except Exception as error:  # noqa: BLE001 - the border of one document: a fault here must not reach its neighbours
+        log.error("document %s failed: %s\n%s", document.id, type(error).__name__, stack_of(error))
+        fault = InternalError(f"{type(error).__name__}: {error}")
+        result = replace(blank, error=ErrorInfo.of(fault))
+    return replace(result, seconds=time.perf_counter() - started)
+
+
+def blank_result(document: Document, program: Program, engine: Engine, settings: ExtractionSettings) -> Result[Any]:
+    """A failed result that does not say why, of nothing but what is known before an engine is asked."""
+    numbers = [page.number for page in document.pages]
+    return Result(
         document_id=document.id,
         source=document.source,
         media_type=document.media_type,
         pages=tuple(PageInfo.of(page) for page in document.pages),
+        first_page=min(numbers, default=None),
+        last_page=max(numbers, default=None),
         program=program.name,
         program_version=program.version,
         requested_program=program.name,
@@ -60,15 +77,6 @@ def extract_document(
         status="failed",
         grounding=settings.grounding,
     )
-    try:
-        result = _extract(document, program, engine, cheap, settings, blank)
-    except DocflowError as error:
-        result = replace(blank, error=ErrorInfo.of(error))
-    except Exception as error:  # noqa: BLE001 - the border of one document: a fault here must not reach its neighbours
-        log.error("document %s failed: %s\n%s", document.id, type(error).__name__, stack_of(error))
-        fault = InternalError(f"{type(error).__name__}: {error}")
-        result = replace(blank, error=ErrorInfo.of(fault))
-    return replace(result, seconds=time.perf_counter() - started)
 
 
 def _extract(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -52,7 +53,8 @@ class Chunk:
 
     @property
     def full(self) -> bool:
-        return len(self.works) >= MOST_DOCUMENTS or time.monotonic() - self.opened_at >= MOST_SECONDS
+        documents = max(len(self.works), len(self.rows))
+        return documents >= MOST_DOCUMENTS or time.monotonic() - self.opened_at >= MOST_SECONDS
 
     @property
     def whole(self) -> bool:
@@ -65,22 +67,21 @@ class Chunk:
             self.works.append(work)
             self.unfinished += 1
 
-    def take(self, work: Work, result: Result[Any], row: dict[str, Any] | None) -> bool:
-        """Take what a document gave; False when the chunk was closed meanwhile."""
+    def take(self, work: Work, results: Sequence[Result[Any]], rows: Sequence[dict[str, Any]]) -> bool:
+        """Take all that a file gave; False when the chunk was closed meanwhile."""
         with self.changed:
             if self.closed:
                 return False
-            work.result = result
-            self.counts[result.status] += 1
-            if row is not None:
-                self.rows.append(row)
+            work.results = tuple(results)
+            self.counts.update(result.status for result in results)
+            self.rows.extend(rows)
         return True
 
     def close(self) -> list[Work]:
         """Take nothing more; the documents that gave something."""
         with self.changed:
             self.closed = True
-            return [work for work in self.works if work.result is not None]
+            return [work for work in self.works if work.results]
 
     def try_again(self, work: Work) -> None:
         with self.changed:

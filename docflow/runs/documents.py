@@ -1,4 +1,4 @@
-"""One document of a run: opened, read and extracted, or copied from the same bytes under another name."""
+"""One file of a run: opened, read and extracted, or copied from the same bytes under another name."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import datetime as dt
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from docflow.errors import DocflowError, InternalError, stack_of
@@ -29,47 +30,53 @@ def extract_work(
     store: Store | None,
     settings: ExtractionSettings,
     stopping: threading.Event,
-) -> Result[Any] | None:
-    """The result of one document, whatever goes wrong with it; None when ``stopping`` was set before it began."""
+) -> list[Result[Any]]:
+    """What one file gave, whatever goes wrong with it: a result, or one for each document in it where files are split.
+
+    Nothing when ``stopping`` was set before it began.
+    """
     if work.copied:
-        copy = copied_result(work, store, stopping)
+        copies = copied_results(work, store, stopping)
         if stopping.is_set():
-            return None
-        if copy is not None:
-            return dataclasses.replace(copy, source=work.item.source, created_at=dt.datetime.now(dt.UTC))
+            return []
+        if copies:
+            now = dt.datetime.now(dt.UTC)
+            return [dataclasses.replace(copy, source=work.item.source, created_at=now) for copy in copies]
     work.attempts += 1
     started = time.perf_counter()
     try:
         document = resources.decoder.open(work.item)
     except Exception as error:  # noqa: BLE001 - the border of one document: a fault here must not reach its neighbours
         if stopping.is_set():  # the decoder was closed under it: nothing is wrong with the document
-            return None
+            return []
         if isinstance(error, DocflowError):
             said = error
         else:
             log.error("document %s cannot be opened: %s\n%s", work.document_id, type(error).__name__, stack_of(error))
             said = InternalError(f"{type(error).__name__}: {error}")
-        return _undecoded(work, said, resources, program, settings, time.perf_counter() - started)
-    from docflow.extraction.extract import extract_document  # SGLang's front end: not before the first document is open
+        return [_undecoded(work, said, resources, program, settings, time.perf_counter() - started)]
+    from docflow.extraction.splitting import extract_parts  # SGLang's front end: not before the first document is open
 
     document.read_with(resources.reader.words)
-    result = extract_document(document, program, resources.engine, settings, cheap=resources.cheap)
-    if stopping.is_set() and result.status == "failed":
-        return None
-    return dataclasses.replace(result, attempts=work.attempts) if work.attempts > 1 else result
+    results = extract_parts(document, program, resources.engine, settings, cheap=resources.cheap)
+    if stopping.is_set() and any(result.status == "failed" for result in results):
+        return []
+    if work.attempts > 1:
+        results = [dataclasses.replace(result, attempts=work.attempts) for result in results]
+    return results
 
 
-def copied_result(work: Work, store: Store | None, stopping: threading.Event) -> Result[Any] | None:
-    """What the same bytes gave under another name; None when they must be extracted after all."""
+def copied_results(work: Work, store: Store | None, stopping: threading.Event) -> Sequence[Result[Any]]:
+    """What the same bytes gave under another name; nothing when they must be extracted after all."""
     leader = work.leader
     if leader is not None:
         while not leader.finished.wait(0.1):
             if stopping.is_set():
-                return None
-        result = leader.result
-        if result is not None and result.document_id == work.document_id:  # the leader's file may have changed since
-            return result
-    return store.stored_result(work.document_id) if store is not None else None
+                return ()
+        results = leader.results
+        if results and results[0].document_id == work.document_id:  # the leader's file may have changed since
+            return results
+    return store.stored_results(work.document_id) if store is not None else ()
 
 
 def _undecoded(
@@ -98,5 +105,6 @@ def _undecoded(
         error=ErrorInfo.of(error),
         attempts=work.attempts,
         grounding=settings.grounding,
+        split=0 if settings.split else None,
         seconds=seconds,
     )

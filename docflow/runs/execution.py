@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from docflow.documents.sources import find
 from docflow.errors import EngineError, EngineUnavailable, NothingToDo, StorageError
-from docflow.extraction.result import Result
+from docflow.extraction.result import ErrorInfo, Result
 from docflow.fields.locale import locale_named
 from docflow.loading import load_program
 from docflow.runs.chunks import Chunk, ChunkSummary
@@ -151,7 +151,8 @@ class Execution:
             return None
         from docflow.storage.store import Store  # Arrow takes most of a second to import
 
-        return Store(self.options.out, self._program, self._engine.name, self._engine.model, self.options.run_id)
+        engine, split = self._engine, self.options.settings.extraction.split
+        return Store(self.options.out, self._program, engine.name, engine.model, self.options.run_id, split=split)
 
     # --- for whoever runs the chunks ----------------------------------------------------------------------------
 
@@ -226,9 +227,9 @@ class Execution:
                 raise
             parts = [str(path.relative_to(self._store.out)) for path in written]
         for work in finished:
+            with self._lock:
+                self._unwritten -= len(work.results)
             self._plan.forget(work)
-        with self._lock:
-            self._unwritten -= len(finished)
         chunk.rows.clear()
         chunk.works.clear()
         return ChunkSummary(
@@ -296,6 +297,9 @@ class Execution:
                 f"the engine {run.engine} was not needed for {count['documents']:,} of {count['all documents']:,} "
                 f"documents and {count['leaves']:,} of {count['all leaves']:,} values"
             )
+        if run.missing_rows:
+            documents = "1 document" if run.missing_rows == 1 else f"{run.missing_rows:,} documents"
+            run.notes.append(f"{documents} with rows suspected missing from a list (column missing_rows)")
         if self._store is not None:
             write_run(self._store.out, run, self.options, self._program)
         return run
@@ -390,34 +394,37 @@ class Execution:
             chunk.finish()
 
     def _extract(self, work: Work, chunk: Chunk) -> None:
-        result = extract_work(
-            work, self._resources, self._program, self._store, self.options.settings.extraction, self._stopping
-        )
-        if result is None:  # interrupted before its turn came
+        settings = self.options.settings.extraction
+        results = extract_work(work, self._resources, self._program, self._store, settings, self._stopping)
+        if not results:  # interrupted before its turn came
             return
-        error = result.error
-        if result.status == "failed" and error and error.stage == EngineError.stage and error.retryable:
-            work.failure = error
-            if work.attempts < ATTEMPTS:
-                chunk.try_again(work)
-                return
+        work.failure = next((error for result in results if (error := _passing_failure(result))), None)
+        if work.failure is not None and work.attempts < ATTEMPTS:
+            chunk.try_again(work)
+            return
         if self._calibration is not None:
-            result = self._calibration.apply(result, self.options.settings.extraction.accept_error)
-        row = None
+            results = [self._calibration.apply(result, settings.accept_error) for result in results]
+        rows = []
         if self._store is not None:
-            result, row = self._store.row(result)
-        if not chunk.take(work, result, row):
+            stored = [self._store.row(result) for result in results]
+            results, rows = [result for result, _ in stored], [row for _, row in stored]
+        if not chunk.take(work, results, rows):
             return
-        self._count(result)
+        for result in results:
+            self._count(result)
+        with self._lock:
+            self._unwritten += len(results)
+            self.run.files += 1
         if self._on_result is not None:
             with self._result_lock:
-                self._on_result(result)
+                for result in results:
+                    self._on_result(result)
 
     def _count(self, result: Result[Any]) -> None:
         with self._lock:
-            self._unwritten += 1
             self.run.counts[result.status] += 1
             self.run.by_program[result.program] += 1
+            self.run.missing_rows += bool(result.missing_rows)
             if result.spared is not None:
                 leaves = len({entry.path for entry in result.evidence})
                 self.run.spared["all documents"] += 1
@@ -442,6 +449,7 @@ class Execution:
                 run_id=self.run.id,
                 total=self._found if self._all_found else None,
                 found=self._found,
+                finished=self.run.files,
                 valid=counts["valid"],
                 invalid=counts["invalid"],
                 failed=counts["failed"],
@@ -454,3 +462,11 @@ class Execution:
     def _note(self) -> str | None:
         """The last note while the run is at work; what is said of it at its end stands in the run alone."""
         return self.run.notes[-1] if self.run.notes and not self.run.seconds else None
+
+
+def _passing_failure(result: Result[Any]) -> ErrorInfo | None:
+    """What went wrong with the engine and may pass; None where nothing did."""
+    error = result.error
+    if result.status == "failed" and error and error.stage == EngineError.stage and error.retryable:
+        return error
+    return None

@@ -72,14 +72,16 @@ class Progress:
     skipped_failed: int = 0
     seconds: float = 0.0
     note: str | None = None
+    finished: int | None = None
 
     @property
     def done(self) -> int:
-        return self.valid + self.invalid + self.failed
+        """Files that are finished: as many as have rows, unless files are split into several documents."""
+        return self.valid + self.invalid + self.failed if self.finished is None else self.finished
 
     @property
     def rate(self) -> float:
-        """Documents a second since the first one began."""
+        """Files a second since the first one began."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
 
     @property
@@ -104,9 +106,11 @@ class Run:
 
     ``seconds`` is the wall time of the whole run, ``working_seconds`` without what came before the first document.
     ``results`` holds the rows of a run without OUT; with OUT they are in the dataset (``docflow.open(run.out)``).
+    ``files`` were read for them: fewer than documents where files are split into several.
     ``errors`` are the first failed documents, at most twenty. ``stopped`` tells that a signal ended the run early.
     Where a cheap engine answered first, ``spared`` counts the ``documents`` and ``leaves`` for which the chosen engine
-    was not needed, beside ``all documents`` and ``all leaves``.
+    was not needed, beside ``all documents`` and ``all leaves``. ``missing_rows`` counts the documents from whose lists
+    rows seem to be missing.
     """
 
     id: str
@@ -118,11 +122,13 @@ class Run:
     seconds: float = 0.0
     working_seconds: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
+    files: int = 0
     by_program: Counter[str] = field(default_factory=Counter)
     skipped: int = 0
     skipped_failed: int = 0
     stopped: bool = False
     spared: Counter[str] = field(default_factory=Counter)
+    missing_rows: int = 0
     errors: list[FailedDocument] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     results: list[Result[Any]] = field(default_factory=list)

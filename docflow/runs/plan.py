@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,8 @@ class Work:
     """One document to do. ``document_id`` and ``media_type`` are "" where its bytes cannot be had.
 
     ``copied`` says that its bytes need not be extracted again: the same are in work as ``leader``, or have a row
-    already. ``finished`` tells the copies of a leader that its ``result`` is there.
+    already. ``finished`` tells the copies of a leader that its ``results`` are there: one, or where files are split one
+    for each document in it.
     """
 
     item: SourceItem
@@ -34,7 +35,7 @@ class Work:
     leader: Work | None = None
     attempts: int = 0
     failure: ErrorInfo | None = None
-    result: Result[Any] | None = None
+    results: Sequence[Result[Any]] = ()
     finished: threading.Event = field(default_factory=threading.Event)
 
 
@@ -79,7 +80,7 @@ class Plan:
         with self._lock:
             if self._leaders.get(work.document_id) is work:
                 del self._leaders[work.document_id]
-        work.result = None
+        work.results = ()
 
     def _look_at(self, item: SourceItem) -> tuple[str, str]:
         """The id and the media type of a document's bytes."""

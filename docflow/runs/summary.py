@@ -30,10 +30,12 @@ def write_run(out: Path, run: Run, options: RunOptions, program: Program) -> Non
         "limit": options.limit,
         "retry_failed": options.retry_failed,
         "counts": dict(run.counts),
+        "files": run.files,
         "by_program": dict(run.by_program),
         "skipped": run.skipped,
         "skipped_failed": run.skipped_failed,
         "spared": dict(run.spared),
+        "missing_rows": run.missing_rows,
         "settings": options.settings.model_dump(mode="json", exclude={"cache_dir"}),
     }
     write_whole(out / RUNS / f"{run.id}.json", json.dumps(content, indent=1).encode())

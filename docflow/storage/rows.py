@@ -6,6 +6,7 @@ import dataclasses
 import datetime as dt
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -15,7 +16,7 @@ from pydantic import ValidationError
 from docflow.documents.model import Box
 from docflow.engines.base import Usage
 from docflow.errors import StorageError
-from docflow.extraction.result import ErrorInfo, Evidence, PageInfo, Result
+from docflow.extraction.result import ErrorInfo, Evidence, MissingRow, PageInfo, Result
 from docflow.program import Program
 from docflow.storage.arrow_types import Misfit, fit, record_type, text
 
@@ -52,6 +53,17 @@ _EVIDENCE = pa.struct(
         ("raw_confidence", pa.float64()),
     ]
 )
+_MISSING_ROW = pa.struct(
+    [
+        ("path", _TEXT),
+        ("page", pa.int32()),
+        ("x0", pa.float64()),
+        ("y0", pa.float64()),
+        ("x1", pa.float64()),
+        ("y1", pa.float64()),
+        ("text", _TEXT),
+    ]
+)
 _ERROR = pa.struct([("stage", _TEXT), ("type", _TEXT), ("message", _TEXT), ("hint", _TEXT), ("retryable", pa.bool_())])
 _USAGE = pa.struct([("prompt", pa.int64()), ("cached", pa.int64()), ("output", pa.int64()), ("calls", pa.int64())])
 
@@ -76,10 +88,15 @@ def row_schema(record: pa.DataType) -> pa.Schema:
             ("status", _TEXT),
             ("record", record),
             ("evidence", pa.list_(_EVIDENCE)),
+            ("missing_rows", pa.list_(_MISSING_ROW)),
             ("answer", _TEXT),
             ("error", _ERROR),
             ("usage", _USAGE),
             ("grounding", _TEXT),
+            ("first_page", pa.int32()),
+            ("last_page", pa.int32()),
+            ("split", pa.int32()),
+            ("split_confidence", pa.float64()),
             ("needs_review", pa.bool_()),
             ("seconds", pa.float64()),
             ("run_id", _TEXT),
@@ -151,16 +168,35 @@ def row_of(result: Result[Any], record: Any, run_id: str) -> dict[str, Any]:
         "status": result.status,
         "record": record,
         "evidence": [evidence_row(evidence) for evidence in result.evidence],
+        "missing_rows": None if result.missing_rows is None else [_missing_row(row) for row in result.missing_rows],
         "answer": None if result.answer is None else text(result.answer),
         "error": None if result.error is None else _error_row(result.error),
         "usage": dataclasses.asdict(result.usage),
         "grounding": result.grounding,
+        "first_page": result.first_page,
+        "last_page": result.last_page,
+        "split": result.split,
+        "split_confidence": result.split_confidence,
         "needs_review": result.needs_review,
         "seconds": result.seconds,
         "run_id": run_id,
         "docflow_version": docflow_version(),
         "created_at": result.created_at.astimezone(dt.UTC),
     }
+
+
+Pages = tuple[int, int]
+"""First and last page, from 1."""
+
+
+def part_of(row: Mapping[str, Any]) -> Pages | None:
+    """Which pages a row is about where its file held several documents; None for a row about the whole file.
+
+    With the document id and the program it is what a row goes by. Rows of before there were page ranges are about the
+    whole file.
+    """
+    several = (row.get("split") or 0) > 1
+    return (row["first_page"], row["last_page"]) if several else None
 
 
 def evidence_row(evidence: Evidence) -> dict[str, Any]:
@@ -180,6 +216,10 @@ def evidence_row(evidence: Evidence) -> dict[str, Any]:
         "reason": evidence.reason,
         "raw_confidence": evidence.raw_confidence,
     }
+
+
+def _missing_row(row: MissingRow) -> dict[str, Any]:
+    return {"path": text(row.path), "page": row.page, **row.box._asdict(), "text": text(row.text)}
 
 
 def _error_row(error: ErrorInfo) -> dict[str, Any]:
@@ -212,6 +252,7 @@ def result_of(row: dict[str, Any], program: Program | None = None) -> Result[Any
         record=record,
         data=row["record"],
         evidence=tuple(_evidence_of(evidence) for evidence in row["evidence"] or ()),
+        missing_rows=_missing_rows_of(row),
         error=ErrorInfo(**row["error"]) if row["error"] else None,
         usage=Usage(**row["usage"]) if row["usage"] else Usage(),
     )
@@ -233,10 +274,24 @@ _SAME = (
     "attempts",
     "fallback",
     "grounding",
+    "first_page",
+    "last_page",
+    "split",
+    "split_confidence",
     "needs_review",
     "seconds",
     "created_at",
 )
+
+
+def _missing_rows_of(row: dict[str, Any]) -> tuple[MissingRow, ...] | None:
+    stored = row.get("missing_rows")  # parts of older runs lack it
+    if stored is None:
+        return None
+    return tuple(
+        MissingRow(one["path"], one["page"], Box(one["x0"], one["y0"], one["x1"], one["y1"]), one["text"])
+        for one in stored
+    )
 
 
 def _evidence_of(row: dict[str, Any]) -> Evidence:

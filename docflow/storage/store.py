@@ -6,11 +6,12 @@ leaves them, and a part that is empty goes.
 
 from __future__ import annotations
 
+import datetime as dt
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -31,23 +32,39 @@ _INDEX_COLUMNS = [
     "requested_engine",
     "requested_model",
     "status",
+    "first_page",
+    "last_page",
+    "split",
+    "created_at",
 ]
 
 Row = dict[str, Any]
 
 
+class _Done(NamedTuple):
+    """Where the rows of a document that is done are: those of this source that were made at this time."""
+
+    source: str
+    created_at: dt.datetime
+    paths: tuple[Path, ...]
+
+
 FailedKey = tuple[str, str, bool]
-"""Source, document id, and whether the program's version and the engine were the ones asked for now."""
+"""Source, document id, and whether the program's version and the engine were the ones asked for now, and in one piece
+or split as now."""
 
 
 class Store:
     """One dataset, written by one run: safe to use from several threads, and beside other runs.
 
     ``program`` is what was asked for, with the ``engine`` (kind) and ``model`` that were asked for: a document is done
-    when it has a valid or invalid row for these three and the program's version.
+    when it has a valid or invalid row for these three and the program's version. A run that splits files (``split``)
+    and one that does not are two ways of asking: a file that was split is done when all its documents have such a row.
     """
 
-    def __init__(self, out: Path, program: Program, engine: str, model: str, run_id: str) -> None:
+    def __init__(
+        self, out: Path, program: Program, engine: str, model: str, run_id: str, *, split: bool = False
+    ) -> None:
         """Make ``out`` ready and learn what is done.
 
         Raises StorageError when ``out`` cannot be written or read, SchemaError when another schema is stored under
@@ -61,7 +78,9 @@ class Store:
         self._programs = {p.name: p for p in (*program.kinds, program)}
         self._schemas = {name: program_schema(p) for name, p in self._programs.items()}
         self._lock = threading.RLock()
-        self._done: dict[str, Path] = {}
+        self._split = split
+        self._parts_of: dict[tuple[str, str, dt.datetime], dict[int, Path]] = {}
+        self._done: dict[str, _Done] = {}
         self._sources: set[tuple[str, str]] = set()
         self._failed: dict[Path, set[FailedKey]] = {}
         # Arrow imports pandas at its first conversion, where that is installed: beside the work, not after it.
@@ -93,16 +112,26 @@ class Store:
         with self._lock:
             return any((source, document_id, True) in failed for failed in self._failed.values())
 
-    def stored_result(self, document_id: str) -> Result[Any] | None:
-        """The result that is stored for these bytes, under whichever source; None when its part has gone meanwhile."""
-        path = self._done.get(document_id)
-        if path is None or not path.exists():
-            return None
-        name = parts.program_of(path)
-        with parts.reading_errors(path):
-            table = scan([path], self._schemas[name]).to_table(filter=pc.field("document_id") == document_id)
-        newest = table.sort_by([("created_at", "descending")]).slice(0, 1)
-        return next((result_of(row, self._programs[name]) for row in newest.to_pylist()), None)
+    def stored_results(self, document_id: str) -> list[Result[Any]]:
+        """The results that are stored for these bytes, under whichever source, in the order of their pages.
+
+        None of them when a part has gone meanwhile.
+        """
+        done = self._done.get(document_id)
+        if done is None or not all(path.exists() for path in done.paths):
+            return []
+        found = []
+        for path in done.paths:
+            name = parts.program_of(path)
+            wanted = (pc.field("document_id") == document_id) & (pc.field("created_at") == done.created_at)
+            with parts.reading_errors(path):
+                table = scan([path], self._schemas[name]).to_table(filter=wanted)
+            found += [
+                result_of(row, self._programs[name])
+                for row in table.to_pylist()
+                if row["source"] == done.source and (row["split"] is not None) == self._split
+            ]
+        return sorted(found, key=lambda result: result.first_page or 0)
 
     # --- what is added ------------------------------------------------------------------------------------------
 
@@ -137,7 +166,8 @@ class Store:
 
     def _part_name(self, inputs: Iterable[str]) -> str:
         digest = hashlib.sha256()
-        for piece in (*self._asked, *sorted(self._versions), *sorted(inputs)):
+        asked = (*self._asked, "split") if self._split else self._asked
+        for piece in (*asked, *sorted(self._versions), *sorted(inputs)):
             digest.update(piece.encode("utf-8", "replace") + b"\0")
         return digest.hexdigest()[:32]
 
@@ -146,17 +176,29 @@ class Store:
         for row in rows:
             if row["requested_program"] != program:
                 continue
+            split = row.get("split")  # parts of older runs lack it
             same = (
                 row["program_version"] in self._versions
                 and row["requested_engine"] == engine
                 and row["requested_model"] == model
+                and (split is not None) == self._split
             )
-            key = (row["source"], row["document_id"])
+            source, document_id, created_at = row["source"], row["document_id"], row["created_at"]
             if row["status"] == "failed":
-                self._failed.setdefault(path, set()).add((*key, same))
+                self._failed.setdefault(path, set()).add((source, document_id, same))
             elif same:
-                self._done[row["document_id"]] = path
-                self._sources.add(key)
+                paths: Iterable[Path] = (path,)
+                if split is not None:
+                    key = source, document_id, created_at
+                    found = self._parts_of.setdefault(key, {})
+                    found[row["first_page"]] = path
+                    if len(found) < split:  # the others are in parts of other programs, or failed
+                        continue
+                    paths = self._parts_of.pop(key).values()
+                self._sources.add((source, document_id))
+                done = self._done.get(document_id)
+                if done is None or created_at >= done.created_at:
+                    self._done[document_id] = _Done(source, created_at, tuple(sorted(set(paths))))
 
     def _settle(self, newer: set[tuple[str, str]], keep: set[Path]) -> None:
         """Take the sources that have a newer row for the requested program out of the failed parts."""

@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 
 from docflow.documents.sources import SourceItem, find, from_bytes
-from docflow.runs.documents import copied_result
+from docflow.runs.documents import copied_results
 from docflow.runs.plan import Plan, Work
 from docflow.settings import DecodeLimits
 from docflow.storage.store import Store
@@ -105,7 +105,7 @@ def test_a_copy_of_a_file_that_changed_meanwhile_is_read_itself() -> None:
     leader = Work(from_bytes(b"old", name="a.png"), "1" * 64)
     copy = Work(from_bytes(b"old", name="b.png"), "1" * 64, copied=True, leader=leader)
     leader.finished.set()
-    leader.result = dataclasses.replace(Results.valid("a.png"), document_id="1" * 64)
-    assert copied_result(copy, None, threading.Event()) is leader.result
-    leader.result = dataclasses.replace(Results.valid("a.png"), document_id="2" * 64)
-    assert copied_result(copy, None, threading.Event()) is None
+    leader.results = [dataclasses.replace(Results.valid("a.png"), document_id="1" * 64)]
+    assert copied_results(copy, None, threading.Event()) is leader.results
+    leader.results = [dataclasses.replace(Results.valid("a.png"), document_id="2" * 64)]
+    assert not copied_results(copy, None, threading.Event())

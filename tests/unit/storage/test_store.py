@@ -32,8 +32,9 @@ COLUMNS = [
     *("document_id", "source", "media_type", "pages"),
     *("program", "program_version", "requested_program"),
     *("engine", "model", "requested_engine", "requested_model", "attempts", "fallback"),
-    *("status", "record", "evidence", "answer", "error", "usage"),
-    *("grounding", "needs_review", "seconds", "run_id", "docflow_version", "created_at"),
+    *("status", "record", "evidence", "missing_rows", "answer", "error", "usage"),
+    *("grounding", "first_page", "last_page", "split", "split_confidence"),
+    *("needs_review", "seconds", "run_id", "docflow_version", "created_at"),
 ]
 
 
@@ -161,8 +162,8 @@ def test_a_result_comes_back_as_it_was_stored(tmp_path: Path) -> None:
     kept = Results.valid("a.png")
     add(open_store(tmp_path), kept)
     store = open_store(tmp_path)
-    assert store.stored_result(kept.document_id) == kept
-    assert store.stored_result("0" * 64) is None
+    assert store.stored_results(kept.document_id) == [kept]
+    assert store.stored_results("0" * 64) == []
 
 
 def test_an_amount_that_does_not_fit_makes_the_row_invalid_and_is_kept_in_its_answer(tmp_path: Path) -> None:
@@ -337,7 +338,7 @@ def test_a_part_that_is_damaged_while_a_run_uses_it_is_named(tmp_path: Path) -> 
     store = open_store(tmp_path)
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(StorageError, match=path.name):
-        store.stored_result(kept.document_id)
+        store.stored_results(kept.document_id)
 
 
 def test_a_newer_row_format_is_refused(tmp_path: Path) -> None:

@@ -13,14 +13,20 @@ import asyncio
 import json
 import math
 import re
+import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 from tests.engines.loopback import LoopbackServer, Received, response
 
 Kind = Literal["sglang", "vllm"]
+
+ROOT = Path(__file__).parents[2]
 
 CHOSEN_PROB = 0.7
 """How probable the choice is that gets taken; the others share the rest."""
@@ -241,6 +247,43 @@ def choices_of(body: Mapping[str, Any]) -> list[str]:
     if inner.endswith(")") and "|" in inner and not re.search(r"(?<!\\)[()\[\]*+?{}^$.]", inner[:-1]):
         return [re.sub(r"\\(.)", r"\1", choice) for choice in re.split(r"(?<!\\)\|", inner[:-1])]
     return []
+
+
+class InstantProcess:
+    """An instant server in a process of its own, which can be killed and frozen as a real one can."""
+
+    def __init__(self, kind: Kind = "sglang", *flags: str) -> None:
+        self._kind, self._flags = kind, flags
+        self._process: subprocess.Popen[str] | None = None
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> InstantProcess:
+        """Start it, on the same port as before if it ran before; returns when it listens."""
+        command = [sys.executable, "-m", "tests.engines.instant", "--kind", self._kind, "--port", str(self._port)]
+        self._process = subprocess.Popen([*command, *self._flags], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        assert self._process.stdout is not None
+        self._port = int(self._process.stdout.readline().strip().rpartition(":")[2])
+        return self
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal; SIGKILL waits for its end."""
+        assert self._process is not None
+        self._process.send_signal(number)
+        if number == signal.SIGKILL:
+            self._process.wait()
+            assert self._process.stdout is not None
+            self._process.stdout.close()
+
+    def __enter__(self) -> InstantProcess:
+        return self.start()
+
+    def __exit__(self, *_: object) -> None:
+        if self._process is not None and self._process.poll() is None:
+            self.send(signal.SIGKILL)
 
 
 def main() -> None:

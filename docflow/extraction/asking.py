@@ -10,7 +10,7 @@ from typing import Any
 from docflow.documents.model import Page
 from docflow.engines.base import Answer, LeafHint, Usage
 from docflow.engines.bridge import Conversation
-from docflow.errors import BadAnswer
+from docflow.errors import BadAnswer, EngineRefused
 from docflow.extraction.leaves import Keys, Leaf, leaves_of, parse_answer, schema_for
 from docflow.extraction.record import Reading, Record
 from docflow.program import RECORD
@@ -36,12 +36,54 @@ class Window:
     def record_answer(self, schema: dict[str, Any]) -> Answer:
         """The answer that holds the record; one that is no JSON is asked for once more. Raises EngineError."""
         answer = self.talk.answer(RECORD)
+        if is_json(answer):
+            return answer
+        text = "That was not the JSON object that was asked for. Give the whole object again, and nothing else."
+        if answer.stop == "length":
+            text = (
+                "That answer was too long and was cut off. Give the whole object again from its beginning, "
+                "without blanks between its parts, and say nothing twice."
+            )
         try:
-            parse_answer(answer.text)
-        except BadAnswer:
-            text = "That was not the JSON object that was asked for. Give the whole object again, and nothing else."
-            return self.talk.ask_json("record_again", text, schema)
-        return answer
+            again = self.talk.ask_json("record_again", text, schema)
+        except EngineRefused as error:  # what was cut off may have left no room in the model's context
+            if answer.stop == "length":
+                raise _no_record(answer) from error
+            raise
+        if not is_json(again):
+            raise _no_record(again)
+        return again
+
+
+def is_json(answer: Answer) -> bool:
+    """Whether an answer is a JSON object, and all of it."""
+    try:
+        parse_answer(answer.text)
+    except BadAnswer:
+        return False
+    return True
+
+
+def _no_record(answer: Answer) -> BadAnswer:
+    """The error for an answer that is no JSON, though it was asked for again."""
+    text = answer.text.rstrip()
+    blank = 2 * len(text) < len(answer.text)
+    length = f" after {answer.usage.output:,} tokens" if answer.usage.output else ""
+    if not answer.text:
+        return BadAnswer("the engine's answer is empty, and was when asked again")
+    if answer.stop == "length" and not blank:
+        return BadAnswer(
+            f"the engine's answer was cut off{length}, twice: it ends with {text[-40:]!r}",
+            hint="Raise extraction.max_tokens, or set extraction.pages_per_call so that an answer covers fewer pages.",
+            retryable=False,
+        )
+    if blank:
+        return BadAnswer(
+            f"the engine wrote white space in place of the answer{length}, twice",
+            hint="Start the server so that its JSON has none: SGLang with --constrained-json-disable-any-whitespace, "
+            "vLLM with disable_any_whitespace among its structured outputs settings.",
+        )
+    return BadAnswer(f"the engine's answer is no JSON, and was none when asked again: {text[:80]!r}")
 
 
 def readings_of(answer: Answer, schema: Mapping[str, Any], window: int) -> list[Reading]:
@@ -70,6 +112,8 @@ def repair(record: Record, windows: Sequence[Window], rounds: int) -> None:
             asked = [reading.as_asked for reading in readings.values()]
             text = _repair_text([(leaf, failing[keys]) for leaf, keys in zip(asked, readings, strict=True)])
             answer = windows[window].talk.ask_json(f"repair_{number}", text, schema_for(asked))
+            if not is_json(answer):
+                continue  # what was answered first stands, for what it is worth
             again = parse_answer(answer.text)
             for leaf, reading in zip(asked, readings.values(), strict=True):
                 reading.say(scalar(again.get(leaf.path)), answer.hints.get(leaf.path))

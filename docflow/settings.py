@@ -8,12 +8,13 @@ from __future__ import annotations
 import difflib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
@@ -107,6 +108,34 @@ class ExtractionSettings(_Group):
     )
 
 
+class ServerSettings(_Group):
+    """How servers are spoken to, and what becomes of requests when they fail."""
+
+    api_key: SecretStr | None = Field(None, description="the key that servers want (their --api-key)")
+    connect_seconds: Annotated[float, Field(gt=0)] = Field(5, description="longest time to connect to a server")
+    requests: Annotated[int, Field(ge=1, le=1024)] = Field(
+        64, description="most requests at one server at once (SGLang stops sorting by prefix above 128 waiting)"
+    )
+    failures: Annotated[int, Field(ge=1)] = Field(3, description="failures in a row after which a server is left alone")
+    rest_seconds: Annotated[float, Field(gt=0)] = Field(
+        5, description="how long it is left alone the first time (twice as long each further time, at most 60)"
+    )
+    health_seconds: Annotated[float, Field(gt=0)] = Field(
+        2, description="seconds between looks at servers that are left alone"
+    )
+    wait_seconds: Annotated[float, Field(ge=0)] = Field(
+        120, description="how long documents wait while no server is usable: a restart takes 60 to 90 s"
+    )
+    last_resort_seconds: Annotated[float, Field(ge=0)] = Field(
+        30, description="how long all servers must be away before a fallback without a server answers (embedded)"
+    )
+
+
+def _joined(given: Any) -> Any:
+    """A list of engines as one text: in a file they may be written as a list."""
+    return ";".join(given) if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given) else given
+
+
 class Settings(BaseSettings):
     """Every setting of docflow, with its default."""
 
@@ -122,7 +151,12 @@ class Settings(BaseSettings):
         default_factory=default_cache_dir,
         description="where words, decoders' scratch files and the embedded Prefect server live",
     )
-    engine: str = Field("embedded", description="the engine that answers: a name, or NAME=URL")
+    engine: Annotated[str, BeforeValidator(_joined)] = Field(
+        "embedded", description="who answers: a name, or NAME=URL, several with ; between them", repr=False
+    )
+    fallbacks: Annotated[str, BeforeValidator(_joined)] = Field(
+        "", description="who answers while those are away, in order: NAME=URL, embedded, or NAME=OTHER", repr=False
+    )
     concurrency: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="documents in work at once (by default as many as the engine likes)"
     )
@@ -130,6 +164,7 @@ class Settings(BaseSettings):
     limits: DecodeLimits = DecodeLimits()
     reading: ReadingSettings = ReadingSettings()
     extraction: ExtractionSettings = ExtractionSettings()
+    servers: ServerSettings = ServerSettings()
 
     @classmethod
     def settings_customise_sources(
@@ -140,7 +175,35 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        return init_settings, env_settings, _FileSource(settings_cls)
+        return init_settings, env_settings, _AliasSource(settings_cls), _FileSource(settings_cls)
+
+
+ALIASES = {
+    "engine": ("DOCFLOW_ENGINES", "GATEWAY_UPSTREAMS"),
+    "fallbacks": ("GATEWAY_FALLBACKS",),
+    "servers.api_key": ("DOCFLOW_API_KEY",),
+}
+"""Further variables that name a setting; docflow's own variable for it counts more than these."""
+
+
+class _AliasSource(PydanticBaseSettingsSource):
+    """The variables of ``ALIASES``."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        return self().get(field_name), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for key in ALIASES:
+            if (name := _alias_of(key)) is not None:
+                group, _, last = key.rpartition(".")
+                (found.setdefault(group, {}) if group else found)[last] = os.environ[name]
+        return found
+
+
+def _alias_of(key: str) -> str | None:
+    """The variable, among those that name a setting beside its own, that is set."""
+    return next((name for name in ALIASES.get(key, ()) if os.environ.get(name)), None)
 
 
 class _FileSource(PydanticBaseSettingsSource):
@@ -151,6 +214,19 @@ class _FileSource(PydanticBaseSettingsSource):
 
     def __call__(self) -> dict[str, Any]:
         return read_config_file()[1]
+
+
+_CREDENTIALS = re.compile(r"(?<=://)[^;?\s]*@")
+_NO_PORT = re.compile(r"(://(?:\[[^\]\s]*\]|[^/?#@\s:\[]*):)(?!\d+(?:[/?#;\s]|$))[^;\s]*")
+
+
+def without_credentials(text: str) -> str:
+    """A text with URLs in it as it may be shown.
+
+    A password that is not percent-encoded can break a URL in two: what stands where a port should be and is no number
+    is taken out as well.
+    """
+    return _NO_PORT.sub(r"\1...", _CREDENTIALS.sub("", text))
 
 
 def read_config_file(folder: Path | None = None) -> tuple[Path | None, dict[str, Any]]:
@@ -215,9 +291,8 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
             ) from error
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{key} ({origin}) is no setting of docflow", hint=_nearest(key)) from error
-        raise ConfigError(
-            f"{key} ({origin}) cannot be {first['input']!r}: {_plain(first['msg'])}", hint=_meaning(key)
-        ) from error
+        given = "what is given" if key in ("engine", "fallbacks", "servers.api_key") else repr(first["input"])
+        raise ConfigError(f"{key} ({origin}) cannot be {given}: {_plain(first['msg'])}", hint=_meaning(key)) from error
     except SettingsError as error:  # a group given as a whole, as in DOCFLOW_LIMITS, that is no JSON
         group = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
         raise ConfigError(
@@ -234,6 +309,8 @@ def explain_settings(flags: Mapping[str, Any] | None = None) -> list[Setting]:
         value: Any = settings
         for part in key.split("."):
             value = getattr(value, part)
+        if key in ("engine", "fallbacks"):
+            value = without_credentials(value)
         rows.append(Setting(key, value, _origin(key, flags or {}), info.description or ""))
     return rows
 
@@ -261,6 +338,8 @@ def _origin(key: str, flags: Mapping[str, Any]) -> str:
     whole_group = _variable(group)
     if whole_group in variables and (not name or name in json.loads(variables[whole_group])):
         return whole_group
+    if (alias := _alias_of(key)) is not None:
+        return alias
     path, table = read_config_file()
     for part in key.split("."):
         if not isinstance(table, dict) or part not in table:
@@ -273,6 +352,7 @@ def _refuse_unknown_variables() -> None:
     """Pydantic reads the variables it knows; a misspelt one would be passed over in silence."""
     groups = {key.partition(".")[0] for key, _ in _known() if "." in key}
     known = {_variable(key) for key, _ in _known()} | {_variable(group) for group in groups} | NO_SETTINGS
+    known |= {name for names in ALIASES.values() for name in names}
     for name in sorted(os.environ):
         variable = name.upper()
         if variable.startswith(ENV_PREFIX) and variable not in known:

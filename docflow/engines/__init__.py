@@ -3,55 +3,62 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 
-from docflow.engines.base import Engine
-from docflow.errors import ConfigError, EngineUnavailable
+from docflow.engines.base import Engine, ServerOptions
+from docflow.engines.specs import EngineSpec, parse_roles
+from docflow.errors import EngineUnavailable
+from docflow.settings import ServerSettings
 
-
-@dataclass(frozen=True, slots=True)
-class EngineSpec:
-    """An engine as the user names it: ``embedded``, or ``NAME=TARGET`` where the target is a URL or a file."""
-
-    name: str
-    target: str = ""
-
-    @classmethod
-    def parse(cls, text: str) -> EngineSpec:
-        """Raises ConfigError for a name that is not in the table, or a target that is missing or not wanted."""
-        name, _, target = text.strip().partition("=")
-        if name not in _TABLE:
-            raise ConfigError(f"there is no engine {name!r}", hint=f"Engines are {', '.join(sorted(_TABLE))}.")
-        if bool(target) != _TABLE[name].takes_target:
-            wanted = f"{name}={_TABLE[name].target_example}" if _TABLE[name].takes_target else name
-            raise ConfigError(f"engine {text!r} is not well formed", hint=f"Write --engine {wanted}.")
-        return cls(name, target)
+__all__ = ["EngineSpec", "create", "create_one"]
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
     path: str
     extra: str = ""
-    target_example: str = ""
-
-    @property
-    def takes_target(self) -> bool:
-        return bool(self.target_example)
 
 
 _TABLE = {
     "embedded": _Entry("docflow.engines.embedded.engine:EmbeddedEngine"),
-    "scripted": _Entry("docflow.engines.scripted:ScriptedEngine.from_file", target_example="replies.jsonl"),
+    "scripted": _Entry("docflow.engines.scripted:ScriptedEngine.from_file"),
+    "sglang": _Entry("docflow.engines.sglang:SglangEngine"),
+    "vllm": _Entry("docflow.engines.vllm:VllmEngine"),
 }
 
 
-def create(spec: str | EngineSpec) -> Engine:
-    """Make the engine that a spec names.
+def create(
+    engines: str | Sequence[str], fallbacks: str | Sequence[str] = "", settings: ServerSettings | None = None
+) -> Engine:
+    """The engine that ``engines`` name, with ``fallbacks`` to stand in for it: a pool, unless it is a single local one.
 
-    Raises ConfigError for a bad spec, EngineUnavailable when a package is missing.
+    Both are lists as ``parse_roles`` takes them. Raises ConfigError for a bad name, EngineUnavailable when a package is
+    missing.
     """
-    if isinstance(spec, str):
-        spec = EngineSpec.parse(spec)
+    roles = parse_roles(engines, fallbacks)
+    if roles.alone:
+        return create_one(roles.engines[0])
+    from docflow.engines.pool import Pool
+
+    settings = settings or ServerSettings()
+    with ExitStack() as made:
+        tiers = []
+        for specs in (roles.engines, *roles.fallbacks):
+            tier = []
+            for spec in specs:
+                engine = create_one(spec, settings)
+                made.callback(engine.close)
+                tier.append((spec, engine))
+            tiers.append(tier)
+        pool = Pool(tiers, settings)
+        made.pop_all()
+    return pool
+
+
+def create_one(spec: EngineSpec, settings: ServerSettings | None = None) -> Engine:
+    """Make the one engine that a spec names. Raises ConfigError, and EngineUnavailable when a package is missing."""
     entry = _TABLE[spec.name]
     module_name, _, attribute = entry.path.partition(":")
     try:
@@ -66,5 +73,18 @@ def create(spec: str | EngineSpec) -> Engine:
         ) from error
     for part in attribute.split("."):
         made = getattr(made, part)
-    engine: Engine = made(spec.target) if entry.takes_target else made()  # type: ignore[operator]
+    arguments: list[str | ServerOptions] = [spec.target] if spec.target else []
+    if spec.is_server:
+        arguments.append(_options(spec, settings or ServerSettings()))
+    engine: Engine = made(*arguments)  # type: ignore[operator]
     return engine
+
+
+def _options(spec: EngineSpec, settings: ServerSettings) -> ServerOptions:
+    key = settings.api_key.get_secret_value() if settings.api_key and not spec.credentials else ""
+    return ServerOptions(
+        model=spec.model,
+        api_key=key,
+        connect_seconds=settings.connect_seconds,
+        connections=settings.requests,
+    )

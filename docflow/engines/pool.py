@@ -1,0 +1,538 @@
+"""Several engines as one: each request goes to a server that is well, has its page, and has room for it.
+
+Servers share the work by their weights; stand-ins get it only while all before them are away. A request that fails on
+one server is sent to the next, in the middle of a program too, because it holds the whole conversation. What failed is
+looked at in the background and used again once it answers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import logging
+import threading
+import time
+from bisect import insort
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from docflow.engines.admission import LEAD_SECONDS, Gate, Ticket, beginnings_of
+from docflow.engines.base import Answer, Engine, Health, Request
+from docflow.engines.breaker import Breaker, State
+from docflow.engines.specs import EngineSpec
+from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout, EngineUnavailable, NoEngine
+from docflow.settings import ServerSettings, without_credentials
+
+log = logging.getLogger("docflow.engines")
+
+MOST_SENT = 5
+"""How often one request is sent, to whatever server, before it fails."""
+MOST_TIMEOUTS = 2
+"""A request that was not answered in time twice is the request's own trouble, and each time took long."""
+PAUSES = (0.2, 1.0, 2.0, 4.0)
+"""Seconds before a request goes to a server again that has just failed it, where there is no other."""
+MOST_BUSY_SECONDS = 600.0
+"""How long a request waits in all for servers that have no room and say when to come back."""
+HOME_SECONDS = 120.0
+"""How long after its last call a document's page is taken to be at the server that had it."""
+MOST_HOMES = 10_000
+EACH = 32
+"""Documents in work for each server: while some are at the server, others are decoded and checked."""
+MOST_DOCUMENTS = 128
+LONGEST_WAIT = 2.0
+"""Seconds between two looks of a waiting request: for what changes with time alone."""
+
+
+@dataclass(eq=False)
+class Server:
+    """One engine of a pool and how it is doing. The pool's lock guards what changes."""
+
+    spec: EngineSpec
+    engine: Engine
+    tier: int
+    fallback: bool
+    breaker: Breaker
+    gate: Gate
+    model: str = ""
+    rests_until: float = 0.0
+    given: float = 0.0
+    trial: Ticket | None = None
+    answered: int = 0
+    away_seconds: float = 0.0
+
+    @property
+    def last_resort(self) -> bool:
+        """A stand-in in this process: no server, so it gets work only when all servers stay away."""
+        return self.fallback and not self.spec.is_server
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """How a server of a pool is doing, for people and metrics. ``away_seconds`` is how long it was away in all."""
+
+    label: str
+    kind: str
+    model: str
+    fallback: bool
+    state: State
+    reason: str
+    in_flight: int
+    answered: int
+    away_seconds: float
+
+
+@dataclass(slots=True)
+class _Home:
+    """The server that has a document's page, since when it is that one, and when it had the last call."""
+
+    server: Server
+    since: float
+    last: float
+
+
+@dataclass(slots=True)
+class _Asking:
+    """What has become of one request so far: how often it was sent, and why it is not answered yet."""
+
+    sent: int = 0
+    failures: int = 0
+    timeouts: int = 0
+    asked_elsewhere: bool = False
+    busy_since: float | None = None
+    refusal: EngineError | None = None
+
+
+class Pool:
+    """An Engine made of engines: ``tiers`` are those that share the work, then each group of stand-ins in turn.
+
+    Safe to call from several threads. It owns its engines, and closes them.
+    """
+
+    def __init__(
+        self,
+        tiers: Sequence[Sequence[tuple[EngineSpec, Engine]]],
+        settings: ServerSettings | None = None,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.settings = settings or ServerSettings()
+        self.note = ""
+        self._clock = clock
+        self._servers = [
+            Server(
+                spec,
+                engine,
+                tier,
+                tier > 0,
+                Breaker(self.settings.failures, self.settings.rest_seconds, clock),
+                Gate(self.settings.requests, clock),
+                model=spec.model,
+            )
+            for tier, group in enumerate(tiers)
+            for spec, engine in group
+        ]
+        self._lock = threading.RLock()
+        self._waiting: list[Ticket] = []
+        self._homes: OrderedDict[str, _Home] = OrderedDict()
+        self._numbers = itertools.count()
+        self._model = self._servers[0].spec.model
+        self._was_looked_at = False
+        self._all_away_since: float | None = None
+        self._watcher: threading.Thread | None = None
+        self._closed = threading.Event()
+
+    # --- an engine ----------------------------------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        """The kind of the first engine: what was asked for, whoever answers."""
+        return self._servers[0].spec.name
+
+    @property
+    def model(self) -> str:
+        """The model that was asked for: the first engine's; while that is away and says none, another server's.
+
+        It stays what it was found to be the first time.
+        """
+        if not self._model and not self._was_looked_at:
+            self.health()
+        return self._model
+
+    @property
+    def concurrency(self) -> int:
+        """How many documents in work keep the servers busy that share the work."""
+        return min(MOST_DOCUMENTS, EACH * sum(1 for server in self._servers if not server.fallback))
+
+    def health(self) -> Health:
+        """Ask every engine; usable when one is. Those that are not are left alone until they are."""
+        for server, health in self._ask_health(self._servers):
+            with self._lock:
+                server.model = server.model or health.model
+                if not health.ok and server.breaker.state == "closed":
+                    server.breaker.open(_reason(health.detail, server.spec))
+                    self._went_away(server)
+        with self._lock:
+            self._was_looked_at = True
+            if not self._model:
+                named = (server.model for server in self._servers if server.model and not server.last_resort)
+                self._model = next(named, "")
+            if any(server.breaker.state == "closed" for server in self._servers):
+                return Health(True, self._model, self.note)
+            return Health(False, detail=self._what_is_wrong())
+
+    def status(self) -> tuple[ServerStatus, ...]:
+        """How every server is doing, in the order in which they are asked."""
+        with self._lock:
+            return tuple(
+                ServerStatus(
+                    label=server.spec.label,
+                    kind=server.spec.name,
+                    model=server.model,
+                    fallback=server.fallback,
+                    state=server.breaker.state,
+                    reason=server.breaker.reason,
+                    in_flight=server.gate.in_flight,
+                    answered=server.answered,
+                    away_seconds=server.away_seconds + self._away_now(server),
+                )
+                for server in self._servers
+            )
+
+    def close(self) -> None:
+        """End all waiting, close the engines, and stop looking after them."""
+        with self._lock:
+            self._closed.set()
+            watcher = self._watcher
+            for ticket in self._waiting:
+                ticket.turn.set()
+        for server in self._servers:
+            server.engine.close()
+        if watcher is not None:
+            watcher.join()
+
+    def answer(self, request: Request) -> Answer:
+        """Answer one request, on whichever server can. Raises EngineError.
+
+        One request is sent at most five times, and at most twice where it is not answered in time. While no server is
+        usable at all it waits, until they have been away for ``settings.wait_seconds``: then it fails with NoEngine.
+        """
+        ticket = self._ticket(request)
+        asking = _Asking()
+        while True:
+            server = self._admit(ticket)
+            try:
+                answer = server.engine.answer(request)
+            except EngineError as error:
+                failure = _without_secrets(error, server.spec)
+                self._failed(server, ticket, failure)
+                if not self._goes_on(asking, ticket, server, failure):
+                    final = asking.refusal or failure  # the first refusal tells more than what came of asking elsewhere
+                    final.attempts = asking.sent
+                    raise final from failure.__cause__
+            except BaseException:  # the page itself, or a fault: nothing is known of the server
+                self._leave(server, ticket)
+                raise
+            else:
+                self._answered(server, ticket, answer)
+                return replace(
+                    answer,
+                    engine=answer.engine or server.spec.name,
+                    model=answer.model or server.model,
+                    attempts=asking.sent + answer.attempts,
+                    fallback=server.fallback,
+                )
+
+    def _goes_on(self, asking: _Asking, ticket: Ticket, server: Server, failure: EngineError) -> bool:
+        """Whether to send the request once more; pauses where that is to the same server."""
+        asking.sent += failure.attempts
+        if failure.retry_after is not None:
+            now = self._clock()
+            asking.busy_since = now if asking.busy_since is None else asking.busy_since
+            return now - asking.busy_since < MOST_BUSY_SECONDS
+        ticket.avoid.add(server)
+        asking.failures += 1
+        asking.timeouts += isinstance(failure, EngineTimeout)
+        if isinstance(failure, EngineRefused):
+            asking.refusal = asking.refusal or failure
+        if asking.failures >= MOST_SENT or asking.timeouts >= MOST_TIMEOUTS or self._closed.is_set():
+            return False
+        with self._lock:
+            others = any(self._alive(other) for other in self._servers if other not in ticket.avoid)
+        if isinstance(failure, EngineRefused):
+            return failure.elsewhere and others
+        if isinstance(failure, BadAnswer) or not failure.retryable:
+            first, asking.asked_elsewhere = not asking.asked_elsewhere, True
+            return first and others
+        if not others:
+            if asking.refusal is not None:
+                return False
+            ticket.avoid.clear()
+            self._closed.wait(PAUSES[asking.failures - 1])
+        return True
+
+    # --- whose turn it is ---------------------------------------------------------------------------------------
+
+    def _ticket(self, request: Request) -> Ticket:
+        document = request.pages[0].document_id if request.pages else ""
+        beginnings = beginnings_of(request)
+        lead_seconds = min(LEAD_SECONDS, request.limits.timeout_seconds)
+        with self._lock:
+            return Ticket(document, beginnings, next(self._numbers), self._home(document) is not None, lead_seconds)
+
+    def _admit(self, ticket: Ticket) -> Server:
+        """Wait for this request's turn; the server it goes to. Raises NoEngine, and EngineUnavailable when closed."""
+        with self._lock:
+            ticket.server = None
+            ticket.turn.clear()
+            insort(self._waiting, ticket, key=lambda waiting: waiting.rank)
+        while True:
+            with self._lock:
+                if ticket.server is None and not self._closed.is_set():
+                    self._dispatch()
+                if ticket.server is not None:
+                    server: Server = ticket.server
+                    return server
+                if self._closed.is_set() or self._is_hopeless():
+                    self._waiting.remove(ticket)
+                    if self._closed.is_set():
+                        raise EngineUnavailable("the engines were closed")
+                    raise NoEngine(
+                        f"no engine answers: {self._what_is_wrong()}",
+                        hint="Start a server again, and run the same command with --retry-failed.",
+                    )
+                seconds = self._until_next_change()
+            ticket.turn.wait(seconds)
+
+    def _dispatch(self) -> None:
+        """Send whoever can go."""
+        left: list[Ticket] = []
+        for at, ticket in enumerate(self._waiting):
+            if not any(self._usable(server) and not server.gate.full for server in self._servers):
+                left += self._waiting[at:]
+                break
+            server = self._choose(ticket)
+            if server is None:
+                left.append(ticket)
+                continue
+            server.gate.enter(ticket)
+            ticket.server, ticket.era = server, server.breaker.era
+            if server.breaker.state == "half-open":
+                server.trial = ticket
+            if self._home(ticket.document) is not server:
+                server.given += 1 / server.spec.weight
+            self._settle(ticket.document, server)
+            ticket.turn.set()
+        self._waiting = left
+
+    def _choose(self, ticket: Ticket) -> Server | None:
+        """The server for a request now; None when it has to wait."""
+        alive = [server for server in self._servers if self._alive(server)]
+        untried = [server for server in alive if server not in ticket.avoid]
+        usable = [server for server in untried or alive if self._usable(server)]
+        if not usable:
+            return None
+        tier = min(server.tier for server in usable)
+        home = self._home(ticket.document)
+        if home is not None and home in usable and self._stays(ticket.document, home, tier):
+            if not home.gate.full and not home.gate.holds_back(ticket):
+                return home
+            # Its page is there: worth a wait, unless another that is as good stands half empty.
+            usable = [
+                server
+                for server in usable
+                if server.tier == home.tier and home.gate.full and server.gate.in_flight * 2 < server.gate.window
+            ]
+            tier = home.tier
+        free = [
+            server
+            for server in usable
+            if server.tier == tier and not server.gate.full and not server.gate.holds_back(ticket)
+        ]
+        if not free:
+            return None
+        least = min(server.gate.in_flight / server.spec.weight for server in free)
+        near = [server for server in free if server.gate.in_flight / server.spec.weight <= least + 1]
+        return min(near, key=lambda server: (server.given, _rendezvous(ticket.document, server.spec.shown)))
+
+    def _alive(self, server: Server) -> bool:
+        """Whether it is not away, though it may be resting, or be tried out by another request."""
+        if server.last_resort and not self._last_resort_is_open():
+            return False
+        return server.breaker.state != "open"
+
+    def _usable(self, server: Server) -> bool:
+        return server.trial is None and self._clock() >= server.rests_until
+
+    def _last_resort_is_open(self) -> bool:
+        away = self._all_away_since
+        return away is not None and self._clock() - away >= self.settings.last_resort_seconds
+
+    def _is_hopeless(self) -> bool:
+        """Whether waiting has no more point: every server has been away for as long as a restart may take."""
+        away = self._all_away_since
+        if away is None or any(server.last_resort for server in self._servers):
+            return False
+        trying = any(server.breaker.state == "half-open" for server in self._servers)
+        return not trying and self._clock() - away >= self.settings.wait_seconds
+
+    def _until_next_change(self) -> float:
+        """How many seconds a waiting request may sleep: then time has changed something, or it looks again."""
+        now = self._clock()
+        times = [server.rests_until for server in self._servers]
+        if self._all_away_since is not None:
+            times.append(self._all_away_since + self.settings.wait_seconds)
+            times.append(self._all_away_since + self.settings.last_resort_seconds)
+        return max(0.01, min([LONGEST_WAIT, *(at - now for at in times if at > now)]))
+
+    def _home(self, document: str) -> Server | None:
+        """The server that has the page of a document, if it had a call of that document lately."""
+        home = self._homes.get(document)
+        return home.server if home is not None and self._clock() - home.last < HOME_SECONDS else None
+
+    def _stays(self, document: str, server: Server, tier: int) -> bool:
+        """Whether a document stays at its home: at a stand-in not for ever, once one of a better tier is back."""
+        return server.tier == tier or self._clock() - self._homes[document].since < HOME_SECONDS
+
+    def _settle(self, document: str, server: Server) -> None:
+        if not document:
+            return
+        now, home = self._clock(), self._homes.get(document)
+        since = home.since if home is not None and self._home(document) is server else now
+        self._homes[document] = _Home(server, since, now)
+        self._homes.move_to_end(document)
+        while len(self._homes) > MOST_HOMES:
+            self._homes.popitem(last=False)
+
+    # --- how servers are doing ----------------------------------------------------------------------------------
+
+    def _answered(self, server: Server, ticket: Ticket, answer: Answer) -> None:
+        with self._lock:
+            server.answered += 1
+            server.model = server.model or answer.model
+            self._settle(ticket.document, server)
+            self._leave(server, ticket, answered=True, well=True)
+
+    def _failed(self, server: Server, ticket: Ticket, error: EngineError) -> None:
+        with self._lock:
+            if error.retry_after is not None:
+                server.gate.narrow()
+                server.rests_until = max(server.rests_until, self._clock() + min(error.retry_after, MOST_BUSY_SECONDS))
+            elif self._home(ticket.document) is server:
+                del self._homes[ticket.document]
+            # One that refuses, has no room, or gives a bad answer is there, and speaks.
+            well = error.retry_after is not None or isinstance(error, EngineRefused | BadAnswer)
+            self._leave(server, ticket, well=well, failure=None if well or server.last_resort else error)
+
+    def _leave(
+        self,
+        server: Server,
+        ticket: Ticket,
+        *,
+        answered: bool = False,
+        well: bool = False,
+        failure: EngineError | None = None,
+    ) -> None:
+        """A request has come to its end at a server, which is ``well``, or failed, or nothing is known of it."""
+        with self._lock:
+            server.gate.leave(ticket, answered=answered and ticket.era == server.breaker.era)
+            if server.trial is ticket:
+                server.trial = None
+            if failure is not None and server.breaker.failed(ticket.era, _reason(failure.message, server.spec)):
+                self._went_away(server)
+            elif well and server.breaker.worked(ticket.era):
+                self._came_back(server)
+            self._dispatch()
+
+    def _went_away(self, server: Server) -> None:
+        server.gate.forget()
+        server.rests_until = 0.0
+        if self._all_away_since is None and not any(
+            other.breaker.state == "closed" for other in self._servers if not other.last_resort
+        ):
+            self._all_away_since = self._clock()
+        others = [other for other in self._servers if other.breaker.state == "closed" and not other.last_resort]
+        tier = min((other.tier for other in others), default=0)
+        answering = " and ".join(other.spec.label for other in others if other.tier == tier)
+        what = f"{server.spec.label} is away ({server.breaker.reason})"
+        if not answering:
+            last = [other.spec.label for other in self._servers if other.last_resort]
+            answering = f"{last[0]} takes over if it stays away" if last else "waiting for it"
+        else:
+            answering += " takes over" if tier else " goes on"
+        self._say(f"{what}; {answering}")
+        if self._watcher is None and not self._closed.is_set():
+            self._watcher = threading.Thread(target=self._watch, name="pool-health", daemon=True)
+            self._watcher.start()
+
+    def _came_back(self, server: Server) -> None:
+        server.away_seconds += self._clock() - server.breaker.opened_at
+        server.given = max((other.given for other in self._servers if other.tier == server.tier), default=0.0)
+        self._all_away_since = None
+        self._say(f"{server.spec.label} is back")
+
+    def _away_now(self, server: Server) -> float:
+        return 0.0 if server.breaker.state == "closed" else self._clock() - server.breaker.opened_at
+
+    def _say(self, note: str) -> None:
+        self.note = note
+        log.info(note)
+
+    def _what_is_wrong(self) -> str:
+        """Each server and why it is not used."""
+        return "; ".join(
+            f"{server.spec.label}: {server.breaker.reason}"
+            for server in self._servers
+            if server.breaker.state != "closed"
+        )
+
+    def _watch(self) -> None:
+        """Look after servers that are away, as long as there are any."""
+        while not self._closed.wait(self.settings.health_seconds):
+            with self._lock:
+                if not any(server.breaker.state == "open" for server in self._servers):
+                    self._watcher = None
+                    return
+            self.look()
+
+    def look(self) -> None:
+        """Look at the servers whose rest is over: one that is well is tried with the next request."""
+        with self._lock:
+            due = [server for server in self._servers if server.breaker.due]
+        for server, health in self._ask_health(due):
+            with self._lock:
+                server.breaker.looked_at(health.ok, _reason(health.detail, server.spec))
+                self._dispatch()
+
+    def _ask_health(self, servers: Sequence[Server]) -> list[tuple[Server, Health]]:
+        """The health of each, asked side by side: one that hangs keeps nobody else waiting."""
+        if not servers:
+            return []
+        with ThreadPoolExecutor(len(servers), thread_name_prefix="pool-look") as threads:
+            return list(zip(servers, threads.map(lambda server: server.engine.health(), servers), strict=True))
+
+
+def _rendezvous(document: str, server: str) -> bytes:
+    """A document's order of preference among servers: the same in every run, and for most after one has gone."""
+    return hashlib.blake2b(f"{document}\0{server}".encode(), digest_size=8).digest()
+
+
+def _shown(text: str, spec: EngineSpec) -> str:
+    """What an engine said, without the credentials of its URL."""
+    text = without_credentials(text)
+    for secret in {spec.credentials, spec.credentials.partition(":")[2]} - {""}:
+        text = text.replace(secret, "...")
+    return text
+
+
+def _reason(text: str, spec: EngineSpec) -> str:
+    """Why a server is away, to stand after its name."""
+    return _shown(text, spec).removeprefix(without_credentials(spec.target)).strip() or "it gave no reason"
+
+
+def _without_secrets(error: EngineError, spec: EngineSpec) -> EngineError:
+    if spec.credentials:
+        error.args = (_shown(error.message, spec),)
+        error.hint = _shown(error.hint, spec)
+    return error

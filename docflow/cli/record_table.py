@@ -19,6 +19,8 @@ UNSURE_BELOW = 0.5
 """Values with a lower confidence are marked."""
 _STATUS_STYLES = {"valid": "green", "invalid": "yellow", "failed": "red"}
 _MARK = " ?"
+_MISSING = " +?"
+"""Behind a list from which rows seem to be missing."""
 
 
 def record_table(rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
@@ -39,10 +41,14 @@ def record_table(rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
 def _record_columns(rows: Sequence[Row]) -> Iterator[Column]:
     records = [row["record"] or {} for row in rows]
     evidence = [list(row["evidence"] or ()) for row in rows]
+    missing = [{one["path"] for one in row.get("missing_rows") or ()} for row in rows]
     for path in _paths(records):
         values = [_at(record, path) for record in records]
         decimals = max((decimals_of(value) for value in values if isinstance(value, Decimal)), default=0)
         cells = [_cell(value, path, leaves, decimals) for value, leaves in zip(values, evidence, strict=True)]
+        for cell, lacking in zip(cells, missing, strict=True):
+            if path in lacking:
+                cell.append(_MISSING, style="yellow")
         known = [value for value in values if value is not None]
         numeric = any(isinstance(value, Decimal | int | float) for value in known)
         if numeric and any(cell.plain.endswith(_MARK) for cell in cells):
@@ -131,6 +137,9 @@ def evidence_table(row: Row) -> Iterator[RenderableType]:
         )
         before = leaf
     yield table
+    for one in row.get("missing_rows") or ():
+        place = f"page {one['page']}: {printable(one['text'])}"
+        yield Text.assemble((f"row suspected missing from {printable(one['path'])}", "yellow"), f", {place}")
     yield Text("box: left,top right,bottom; below a value: its text on the page, where it differs", style="dim")
 
 

@@ -54,6 +54,9 @@ def row_of(result: Result[Any]) -> dict[str, Any]:
             }
             for leaf in result.evidence
         ],
+        "missing_rows": None
+        if result.missing_rows is None
+        else [{"path": row.path, "page": row.page, "box": row.box, "text": row.text} for row in result.missing_rows],
         "error": None
         if result.error is None
         else {

@@ -71,7 +71,7 @@ def _show_records(
     for name in programs:
         rows = _rows(
             connection,
-            f"SELECT source, status, record, evidence FROM {_view(name)} "  # noqa: S608
+            f"SELECT source, status, record, evidence, missing_rows FROM {_view(name)} "  # noqa: S608
             "WHERE status <> 'failed' ORDER BY created_at DESC LIMIT ?",
             limit,
         )
@@ -82,6 +82,8 @@ def _show_records(
         console.print(Text.assemble((name, "bold"), f"  {summary}"))
         for part in record_table(rows, console.width):
             console.print(part)
+        if any(row["missing_rows"] for row in rows):
+            console.print(Text("+? after a list: rows seem to be missing; --evidence SOURCE shows which", style="dim"))
         if counts[name, "invalid"]:
             console.print(Text("--evidence SOURCE shows why a record is invalid", style="dim"))
         stored = counts[name, "valid"] + counts[name, "invalid"]
@@ -131,7 +133,7 @@ def _show_evidence(console: Console, connection: duckdb.DuckDBPyConnection, prog
     from docflow.errors import UsageError
 
     view = _view(program or "records")
-    columns = f"SELECT source, document_id, program, status, engine, model, evidence, error FROM {view}"  # noqa: S608
+    columns = f"SELECT source, document_id, program, status, engine, model, evidence, missing_rows, error FROM {view}"  # noqa: S608
     rows = _rows(connection, f"{columns} WHERE source = ? ORDER BY created_at DESC", source)
     if not rows:
         rows = _rows(connection, f"{columns} WHERE ends_with(source, ?) ORDER BY created_at DESC", f"/{source}")

@@ -164,13 +164,14 @@ class Calibration:
         """``result`` with its confidences calibrated, always from the raw ones, and marked for review or not.
 
         ``accept_error`` counts more than the stored one. The mark stays None without either, and for a valid row for
-        which nothing was fitted. Rows that are not valid always need review.
+        which nothing was fitted. Rows that are not valid, or from whose lists rows seem to be missing, always need
+        review.
         """
         error = self.accept_error if accept_error is None else accept_error
         fitted = self.for_row(result.program, result.engine, result.model)
         evidence = tuple(_calibrated(entry, fitted) for entry in result.evidence)
         needs_review: bool | None = None
-        if error is not None and result.status != "valid":
+        if error is not None and (result.status != "valid" or result.missing_rows):
             needs_review = True
         elif error is not None and fitted is not None:
             threshold = fitted.row_threshold(error)

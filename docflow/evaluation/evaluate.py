@@ -126,6 +126,7 @@ class Evaluation:
                 "scored": len(judged.documents),
                 "statuses": dict(Counter(document.status for document in judged.documents)),
                 "all_right": sum(document.outcome.correct for document in judged.documents),
+                "missing_rows": self._missing_rows(),
                 "without_truth": judged.without_truth,
                 "not_scored": judged.unmatched,
                 "unreadable": [{"truth": name, "status": status} for name, status in judged.unreadable],
@@ -174,6 +175,15 @@ class Evaluation:
                 }
                 for point in _thinned(curve)
             ],
+        }
+
+    def _missing_rows(self) -> dict[str, int]:
+        """Documents whose lists lack rows, those of which it was suspected, and of how many it was rightly."""
+        pairs = Counter((one.lacks_rows, one.rows_suspected) for one in self.judged.documents)
+        return {
+            "lacking": pairs[True, True] + pairs[True, False],
+            "suspected": pairs[True, True] + pairs[False, True],
+            "rightly": pairs[True, True],
         }
 
     def _review(self) -> dict[str, Any]:

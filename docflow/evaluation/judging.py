@@ -50,8 +50,15 @@ class JudgedDocument:
     model: str
     status: str
     needs_review: bool | None
+    rows_suspected: bool
+    """Rows seem to be missing from its lists."""
     outcome: RecordOutcome
     leaves: Sequence[JudgedLeaf]
+
+    @property
+    def lacks_rows(self) -> bool:
+        """Whether a list has fewer rows than it has in truth."""
+        return any(one.got < one.rows for one in self.outcome.lists)
 
 
 @dataclass(slots=True)
@@ -118,6 +125,7 @@ def judge(
                 model=row["model"] if row else "",
                 status=row["status"] if row else "no row",
                 needs_review=row.get("needs_review") if row else None,
+                rows_suspected=bool(row and row.get("missing_rows")),
                 outcome=outcome,
                 leaves=[_judged(leaf, evidence, truth) for leaf in outcome.leaves],
             )

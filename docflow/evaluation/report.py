@@ -60,6 +60,12 @@ def summary_lines(report: Report) -> Iterator[str]:
     documents = report["documents"]
     statuses = ", ".join(f"{count} {status}" for status, count in documents["statuses"].items())
     yield f"{documents['scored']} documents with truth: {statuses}. {documents['all_right']} of them wholly right."
+    rows = documents["missing_rows"]
+    if rows["lacking"] or rows["suspected"]:
+        yield (
+            f"In {rows['lacking']} documents a list lacks rows; rows are suspected missing in {rows['suspected']}, "
+            f"rightly in {rows['rightly']}."
+        )
     if documents["without_truth"]:
         yield f"{documents['without_truth']} documents of the dataset have no truth and are not judged."
     if documents["not_scored"]:

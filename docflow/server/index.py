@@ -27,6 +27,7 @@ _COLUMNS = [
     "needs_review",
     "evidence.list.element.confidence",
     "evidence.list.element.reason",
+    "missing_rows.list.element.path",
 ]
 _ROWS_KEPT = 8
 
@@ -40,7 +41,8 @@ class Entry:
     """One document under one program. ``key`` names it in links; ``sources`` are all places of the same bytes.
 
     ``confidence`` is the lowest of its values, None where nothing is said of them; ``needs_review`` is what the run
-    that wrote it said, None where nobody asked.
+    that wrote it said, None where nobody asked; ``missing_rows`` counts the rows that seem to be missing from its
+    lists.
     """
 
     key: str
@@ -49,6 +51,7 @@ class Entry:
     status: str
     confidence: float | None
     needs_review: bool | None
+    missing_rows: int
     created_at: Any
     part: Path
     number: int
@@ -57,8 +60,9 @@ class Entry:
 
     @property
     def order(self) -> tuple[bool, float, str]:
-        """Failed documents come last: there is nothing of theirs to decide."""
-        return self.status == "failed", -1.0 if self.confidence is None else self.confidence, self.sources[0]
+        """Failed documents come last: there is nothing of theirs to decide. Missing rows count as no confidence."""
+        sure = -1.0 if self.confidence is None else self.confidence
+        return self.status == "failed", min(sure, 0.0) if self.missing_rows else sure, self.sources[0]
 
 
 class Index:
@@ -155,7 +159,8 @@ def _entries_of(path: Path) -> Iterator[Entry]:
             row["program"],
             row["status"],
             lowest_confidence(row["evidence"] or ()),
-            row.get("needs_review"),  # parts of older runs lack it
+            row.get("needs_review"),  # parts of older runs lack it, and missing_rows
+            len(row.get("missing_rows") or ()),
             row["created_at"],
             path,
             number,

@@ -29,6 +29,7 @@ def entry_view(entry: Entry) -> View:
         "status": entry.status,
         "confidence": entry.confidence,
         "needs_review": entry.needs_review,
+        "missing_rows": entry.missing_rows,
         "state": entry.state,
     }
 
@@ -47,6 +48,15 @@ def document_view(entry: Entry, row: Row, corrections: Corrections) -> View:
             {"number": page["page"], "width": page["width"], "height": page["height"]} for page in row["pages"] or ()
         ],
         "groups": groups,
+        "missing": [
+            {
+                "list": one["path"],
+                "page": one["page"],
+                "box": [one["x0"], one["y0"], one["x1"], one["y1"]],
+                "text": one["text"],
+            }
+            for one in row.get("missing_rows") or ()
+        ],
         "lost": [correction.path for correction in overlaid.lost],
         "undecided": undecided(row, overlaid) if has_record else [],
     }

@@ -45,6 +45,7 @@ class PageView {
     this.number = 1;
     this.pages = [];
     this.leaves = [];
+    this.missing = [];
     byId("page-back").addEventListener("click", () => this.turn(-1));
     byId("page-on").addEventListener("click", () => this.turn(1));
     byId("zoom-in").addEventListener("click", () => this.magnify(1.25));
@@ -57,6 +58,7 @@ class PageView {
   open(view, leaves, image, explain) {
     this.pages = view.pages;
     this.leaves = leaves;
+    this.missing = view.missing;
     this.image = image;
     this.explain = explain;
     this.selected = null;
@@ -117,6 +119,7 @@ class PageView {
     for (const leaf of this.leaves) {
       for (const place of leaf.boxes) if (place.page === this.number) sheet.append(this.box(leaf, place.box, page));
     }
+    for (const one of this.missing) if (one.page === this.number) sheet.append(this.suspect(one, page));
     this.resize();
     this.mark();
   }
@@ -126,12 +129,24 @@ class PageView {
     byId("page-note").hidden = !text;
   }
 
-  box(leaf, [x0, y0, x1, y1], page) {
-    const drawn = element("div", `box ${leaf.decision ? "decided" : level(leaf.confidence)}`);
+  frame(className, [x0, y0, x1, y1], page) {
+    const drawn = element("div", className);
     drawn.style.left = `${(100 * x0) / page.width}%`;
     drawn.style.top = `${(100 * y0) / page.height}%`;
     drawn.style.width = `${(100 * (x1 - x0)) / page.width}%`;
     drawn.style.height = `${(100 * (y1 - y0)) / page.height}%`;
+    return drawn;
+  }
+
+  // A line that looks like a row which a list lacks.
+  suspect(one, page) {
+    const drawn = this.frame("box suspect", one.box, page);
+    drawn.title = shortened(`a row missing from ${one.list}? ${one.text}`, 200);
+    return drawn;
+  }
+
+  box(leaf, place, page) {
+    const drawn = this.frame(`box ${leaf.decision ? "decided" : level(leaf.confidence)}`, place, page);
     drawn.dataset.path = leaf.path;
     drawn.title = shortened(`${leaf.path}: ${leaf.shown ?? ""}`, 200);
     drawn.addEventListener("click", () => this.choose(leaf.path));

@@ -65,6 +65,12 @@ class RecordView {
       const text = [this.view.error.message, this.view.error.hint].filter(Boolean).join(" ");
       said.push(element("p", this.view.status === "failed" ? "failed" : "", shortened(text, 600)));
     }
+    if (this.view.missing.length) {
+      const lines = this.view.missing.slice(0, 5).map((one) => `page ${one.page}: ${shortened(one.text, 100)}`);
+      const lists = [...new Set(this.view.missing.map((one) => one.list))].join(", ");
+      const text = `Rows suspected missing from ${shortened(lists, 100)}: ${this.view.missing.length} (${lines.join("; ")})`;
+      said.push(element("p", "missing", text));
+    }
     if (this.view.lost.length) {
       const paths = this.view.lost.slice(0, 5).join(", ");
       said.push(element("p", "", `Said earlier of rows that are no longer there: ${shortened(paths, 200)}`));

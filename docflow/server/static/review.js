@@ -174,6 +174,7 @@ class Review {
     line.append(source, element("span", "sure", entry.state === "done" ? "\u2713" : percent(entry.confidence)));
     const about = [entry.program];
     if (entry.status !== "valid") about.push(entry.status);
+    if (entry.missing_rows) about.push("rows missing?");
     if (entry.state === "partly") about.push("begun");
     if (folders.length) about.push(shortened(folders.join("/"), 60));
     line.append(element("span", "about", visible(about.join(" \u00b7 "))));

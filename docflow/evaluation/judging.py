@@ -155,8 +155,11 @@ def _rows_for(
     for key in keys:
         by_source[key["source"]].append((key["created_at"], key["program"], key["document_id"]))
     sources = match([truth.name for truth in truths if truth.source is None], by_source)
-    matched = set(sources.values())
-    kept = [truth for truth in truths if truth.source is None or truth.source not in matched]
+    truths = [
+        replace(truth, pages=None) if _is_named(sources.get(truth.name), truth.name) else truth for truth in truths
+    ]
+    matched = {(sources[truth.name], truth.pages) for truth in truths if truth.name in sources}
+    kept = [truth for truth in truths if truth.source is None or (truth.source, truth.pages) not in matched]
     sources |= {truth.name: truth.source for truth in kept if truth.source in by_source}
     wanted: dict[tuple[str, str, str], str] = {}
     for truth in kept:

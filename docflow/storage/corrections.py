@@ -39,6 +39,7 @@ from docflow.storage.overlay import (
     value_at,
 )
 from docflow.storage.reading import stored_record_type
+from docflow.storage.rows import Pages, part_of
 from docflow.storage.schemas import stored_schema
 from docflow.storage.typed_text import as_text, read_typed
 
@@ -49,6 +50,8 @@ CORRECTIONS = "corrections"
 FORMAT = 1
 _LARGEST_ROW_NUMBER = 10_000
 _ID = re.compile(r"[0-9a-f]{64}")
+_Key = tuple[str, str, Pages | None]
+"""Document id, program, and the pages where the file holds several documents."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +73,13 @@ class Corrections:
         self._schemas: dict[str, tuple[Mapping[str, Any], pa.DataType]] = {}
 
     @cached_property
-    def _all(self) -> dict[tuple[str, str], dict[str, Correction]]:
+    def _all(self) -> dict[_Key, dict[str, Correction]]:
         folder = self.out / CORRECTIONS
         found = {}
         for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
             if not path.name.startswith("."):
-                document_id, program, said = _read(path)
-                found[document_id, program] = _counting(said)
+                key, said = _read(path)
+                found[key] = _counting(said)
         return found
 
     def refresh(self) -> None:
@@ -91,15 +94,18 @@ class Corrections:
     @property
     def document_ids(self) -> list[str]:
         """The documents of which something that counts was said, under any program."""
-        return sorted({document_id for (document_id, _), said in self._all.items() if said})
+        return sorted({document_id for (document_id, *_), said in self._all.items() if said})
 
-    def of(self, document_id: str, program: str) -> Sequence[Correction]:
-        """What counts for one document, a correction a path. Raises StorageError for a damaged file."""
-        return list(self._all.get((document_id, program), {}).values())
+    def of(self, document_id: str, program: str, part: Pages | None = None) -> Sequence[Correction]:
+        """What counts for one document, a correction a path. Raises StorageError for a damaged file.
+
+        ``part`` are its pages where its file holds several documents (see ``part_of``).
+        """
+        return list(self._all.get((document_id, program, part), {}).values())
 
     def applied(self, row: Row, record_type: pa.DataType | None = None) -> Overlaid:
         """A row with its corrections; ``record_type`` is the type of its record, where it is not the program's own."""
-        said = self.of(row["document_id"], row["program"])
+        said = self.of(*_key(row))
         if not said:
             return Overlaid(row)
         return overlay(row, said, record_type or self.schema(row["program"])[1])
@@ -122,23 +128,26 @@ class Corrections:
         for one in said:
             before = placed.get(one.path)
             new.append(_checked(row, one, before, schema, record_type, locale, who, when))
-        path = self._path(row["document_id"], row["program"])
+        key = document_id, program, part = _key(row)
+        path = self._path(*key)
         with _alone(self.out):
-            old = list(_read(path)[2]) if path.exists() else []
+            old = list(_read(path)[1]) if path.exists() else []
             content = {
                 "format": FORMAT,
-                "document_id": row["document_id"],
-                "program": row["program"],
+                "document_id": document_id,
+                "program": program,
+                **({} if part is None else {"pages": part}),
                 "corrections": [dataclasses.asdict(correction) for correction in [*old, *new]],
             }
             parts.write_whole(path, json.dumps(content, indent=1).encode())
-        self._all[row["document_id"], row["program"]] = _counting([*old, *new])
+        self._all[key] = _counting([*old, *new])
         return new
 
-    def _path(self, document_id: str, program: str) -> Path:
+    def _path(self, document_id: str, program: str, part: Pages | None) -> Path:
         if not _ID.fullmatch(document_id):  # it becomes a file name
             raise StorageError(f"{document_id[:80]!r} is no document id")
-        return self.out / CORRECTIONS / f"{document_id}.{urllib.parse.quote(program, safe='')}.json"
+        document = document_id if part is None else "{}@{}-{}".format(document_id, *part)
+        return self.out / CORRECTIONS / f"{document}.{urllib.parse.quote(program, safe='')}.json"
 
 
 def _checked(
@@ -213,8 +222,12 @@ def _counting(said: Sequence[Correction]) -> dict[str, Correction]:
     return last
 
 
-def _read(path: Path) -> tuple[str, str, list[Correction]]:
-    """A file of corrections: document id, program, all that was said. Raises StorageError."""
+def _key(row: Row) -> _Key:
+    return row["document_id"], row["program"], part_of(row)
+
+
+def _read(path: Path) -> tuple[_Key, list[Correction]]:
+    """A file of corrections: what they are about, and all that was said. Raises StorageError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] > FORMAT:
@@ -222,7 +235,9 @@ def _read(path: Path) -> tuple[str, str, list[Correction]]:
         said = [Correction(**correction) for correction in content["corrections"]]
         for correction in said:
             keys_of(correction.path)
-        return str(content["document_id"]), str(content["program"]), said
+        first, last = content.get("pages") or (0, 0)  # absent for a whole file
+        part = (int(first), int(last)) if first else None
+        return (str(content["document_id"]), str(content["program"]), part), said
     except OSError as error:
         raise StorageError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -270,13 +285,14 @@ class ReviewedLeaf:
 class Reviewed:
     """A document that a person reviewed, wholly or in part.
 
-    ``record`` is the corrected record, ``decided`` the paths in it that a person decided. ``complete`` tells that
+    ``part`` are its pages where its file holds several. ``record`` is the corrected record, ``decided`` the paths in it that a person decided. ``complete`` tells that
     every leaf is: then the record is the whole truth, and a row it lacks is not on the page.
     """
 
     document_id: str
     source: str
     program: str
+    part: Pages | None
     record: Mapping[str, Any]
     decided: frozenset[str]
     complete: bool
@@ -291,10 +307,10 @@ def as_truth(out: Path, program: str | None = None) -> Iterator[Reviewed]:
     if not len(corrections):
         return
     dataset = Dataset(out)
-    seen: set[tuple[str, str]] = set()
+    seen: set[_Key] = set()
     for name in dataset.programs if program is None else [program]:
         for row in dataset.records(name):
-            key = row["document_id"], row["program"]
+            key = _key(row)
             if key not in seen and corrections.of(*key):
                 seen.add(key)
                 reviewed = reviewed_row(row, corrections)
@@ -326,6 +342,7 @@ def reviewed_row(row: Row, corrections: Corrections) -> Reviewed:
         row["document_id"],
         row["source"],
         row["program"],
+        part_of(row),
         overlaid.row["record"] or {},
         frozenset(decided),
         not undecided(row, overlaid),

@@ -1,4 +1,7 @@
-"""A dataset as its readers see it: for each source, document and program the newest row."""
+"""A dataset as its readers see it: for each source, document and program the newest row.
+
+A file that was split has several rows, which came together and are replaced together.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 _KEY = ["source", "document_id", "program", "created_at"]
+_ASKED = ["source", "document_id", "requested_program"]
 Row = dict[str, Any]
 
 
@@ -210,9 +214,9 @@ class Dataset:
         from docflow.storage.corrections import Corrections
 
         corrections = Corrections(self.out)
+        reviewed = set(corrections.document_ids)
         for batch in batches:
-            keys = zip(batch.column("document_id").to_pylist(), batch.column("program").to_pylist(), strict=True)
-            if not any(corrections.of(*key) for key in keys):
+            if reviewed.isdisjoint(batch.column("document_id").to_pylist()):
                 yield batch
                 continue
             stored = batch.schema.field("record").type
@@ -222,19 +226,37 @@ class Dataset:
             yield pa.RecordBatch.from_pylist(rows, schema=batch.schema)
 
     def _superseded(self) -> pa.Table:
-        """The keys of the rows that have a newer one."""
+        """The keys of the rows that newer ones stand in for.
+
+        For a source, document and program the newest rows count. Where files are split, all that one asking gave
+        replaces all that the one before gave, under whichever program its documents were filed.
+        """
+        import pyarrow as pa
         import pyarrow.compute as pc
 
         from docflow.storage.parts import reading_errors
 
         with reading_errors(self.out):
-            keys = self._scan(None).to_table(columns=_KEY)
-        newest = keys.group_by(_KEY[:3]).aggregate([("created_at", "max"), ([], "count_all")])
-        several = newest.filter(pc.field("count_all") > 1)
-        if not several.num_rows:
-            return keys.schema.empty_table()
-        pairs = keys.join(several, _KEY[:3], join_type="inner")
-        return pairs.filter(pc.field("created_at") < pc.field("created_at_max")).select(_KEY)
+            rows = self._scan(None).to_table(columns=[*_KEY, "requested_program", "split"])
+        keys = rows.select(_KEY)
+        older = _older(keys, _KEY[:3])
+        if rows["split"].null_count < len(rows):
+            askings = rows.group_by(_ASKED).aggregate([("split", "count")])
+            split = rows.join(askings.filter(pc.field("split_count") > 0), _ASKED, join_type="left semi")
+            older = pa.concat_tables([older, _older(split, _ASKED).select(_KEY)]).group_by(_KEY).aggregate([])
+        return older.select(_KEY)
+
+
+def _older(rows: pa.Table, by: list[str]) -> pa.Table:
+    """The rows that have a newer one among those that agree with them in the columns ``by``."""
+    import pyarrow.compute as pc
+
+    newest = rows.group_by(by).aggregate([("created_at", "max"), ([], "count_all")])
+    several = newest.filter(pc.field("count_all") > 1)
+    if not several.num_rows:
+        return rows.schema.empty_table()
+    pairs = rows.join(several, by, join_type="inner")
+    return pairs.filter(pc.field("created_at") < pc.field("created_at_max")).select(rows.column_names)
 
 
 def _keys(table: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:

@@ -28,10 +28,15 @@ _LEADING = pa.schema(
         ("needs_review", pa.bool_()),
         ("reviewed", pa.bool_()),
         ("document_id", pa.string()),
+        ("first_page", pa.int32()),
+        ("last_page", pa.int32()),
     ]
 )
-_READ = ["source", "program", "status", "needs_review", "document_id", "record", "evidence"]
-_BEFORE_ITEMS = ("source", "program", "document_id")
+_READ = [
+    *("source", "program", "status", "needs_review", "document_id", "first_page", "last_page", "split"),
+    *("record", "evidence"),
+]
+_BEFORE_ITEMS = ("source", "program", "document_id", "first_page", "last_page")
 
 
 def lowest_confidence(evidence: Iterable[Mapping[str, Any]]) -> float | None:

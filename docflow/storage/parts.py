@@ -10,6 +10,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import time
 import urllib.parse
 import uuid
@@ -23,6 +24,7 @@ from docflow.errors import StorageError
 
 RECORDS = "records"
 _TEMPORARY = ".tmp"
+_WRITTEN_WHOLE = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
 _SWEEP_AFTER = 3600.0
 """Seconds after which a temporary file is nobody's any more: writing one takes seconds."""
 
@@ -67,10 +69,18 @@ def prepare(out: Path) -> None:
         probe = out / RECORDS / f".{uuid.uuid4().hex}{_TEMPORARY}"
         probe.touch(mode=0o600)
         probe.unlink()
-        for leftover in (out / RECORDS).rglob(f".*{_TEMPORARY}"):
+        for leftover in _temporary_files(out):
             with contextlib.suppress(FileNotFoundError):  # another run may sweep at the same time
                 if time.time() - leftover.stat().st_mtime > _SWEEP_AFTER:
                     leftover.unlink()
+
+
+def _temporary_files(out: Path) -> Iterator[Path]:
+    """What ``prepare`` and ``write_whole`` write before they rename it, wherever in a dataset."""
+    yield from (out / RECORDS).rglob(f".*{_TEMPORARY}")
+    # Only names that write_whole gives: OUT may be a folder in which other programs have files of their own.
+    for folder in (out, out / "runs", out / "corrections"):
+        yield from (path for path in folder.glob(f".*{_TEMPORARY}") if _WRITTEN_WHOLE.fullmatch(path.name))
 
 
 def write_part(path: Path, table: pa.Table) -> None:

@@ -11,12 +11,17 @@ import hashlib
 import json
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from docflow.documents.model import Box, Word
+
+_TEMPORARY = ".new-"
+_SWEEP_AFTER = 3600.0
+"""Seconds after which a temporary file is nobody's any more: writing one takes a moment."""
 
 
 class WordsCache:
@@ -52,7 +57,7 @@ class WordsCache:
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             path.parent.mkdir(mode=0o700, exist_ok=True)
-            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=".new-")  # readable by its owner alone
+            handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)  # readable by its owner alone
             try:
                 with os.fdopen(handle, "wb") as stream:
                     stream.write(data)
@@ -80,7 +85,11 @@ class WordsCache:
         return self.folder / name[:2] / f"{name}-{page}-{self._version}.words"
 
     def _shrink(self) -> None:
-        """Remove the pages not used for longest, down to nine tenths of the limit."""
+        """Remove the pages not used for longest, down to nine tenths of the limit, and what a kill left behind."""
+        for leftover in self.folder.glob(f"*/{_TEMPORARY}*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - leftover.stat().st_mtime > _SWEEP_AFTER:
+                    leftover.unlink()
         entries = []
         for path in self.folder.glob("*/*.words"):
             try:

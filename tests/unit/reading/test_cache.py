@@ -157,3 +157,16 @@ def test_processes_share_a_cache(tmp_path: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", script, str(tmp_path)]) for _ in range(3)]
     assert [process.wait(60) for process in running] == [0, 0, 0]
     assert not list(tmp_path.rglob(".new-*")), "no temporary file is left"
+
+
+def test_what_a_kill_left_is_swept_once_it_is_old(tmp_path: Path) -> None:
+    WordsCache(tmp_path, "reader 1", 10).put("a" * 64, 1, SOME, 1.0)
+    (kept,) = tmp_path.rglob("*.words")
+    old, fresh = kept.parent / ".new-old", kept.parent / ".new-fresh"
+    for path in (old, fresh):
+        path.touch()
+    os.utime(old, (0, 0))
+    WordsCache(tmp_path, "reader 1", 10).put("b" * 64, 1, SOME, 1.0)
+    assert not old.exists()
+    assert fresh.exists()
+    assert kept.exists()

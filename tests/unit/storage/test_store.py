@@ -290,6 +290,20 @@ def test_a_disk_that_fails_while_a_part_is_synced_leaves_the_dataset_as_it_was(
     assert not list((tmp_path / "records").rglob("*.tmp"))
 
 
+def test_what_a_kill_left_beside_the_parts_is_swept_and_files_of_others_stay(tmp_path: Path) -> None:
+    left = [tmp_path / folder / ".one.json.77-0123abcd.tmp" for folder in (".", "runs", "corrections")]
+    others = [tmp_path / ".draft.tmp", tmp_path / "mine" / ".one.json.77-0123abcd.tmp", tmp_path / "runs" / "one.json"]
+    for path in (*left, *others):
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+        os.utime(path, (0, 0))
+    fresh = tmp_path / "runs" / ".two.json.78-0123abcd.tmp"
+    fresh.touch()
+    parts.prepare(tmp_path)
+    assert not any(path.exists() for path in left)
+    assert all(path.exists() for path in (*others, fresh))
+
+
 def test_leftover_temporary_files_are_swept_once_they_are_old(tmp_path: Path) -> None:
     add(open_store(tmp_path), Results.valid("a.png"))
     folder = tmp_path / "records" / "program=bill"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
 
 from docflow.documents import Decoder, find, from_bytes, from_image
+from docflow.engines.images import page_image
 from docflow.errors import UnsupportedDocument
 from docflow.settings import DecodeLimits
 from tests.unit.documents.made import drawn
@@ -120,6 +122,24 @@ def test_an_image_document_is_one_page_in_pixels() -> None:
         image = page.render(max_side=320, max_pixels=10_000)
         assert (image.mode, image.size) == ("RGB", (115, 86))
         assert image.getpixel((50, 50)) == (255, 0, 0)
+
+
+def test_a_page_is_encoded_in_a_decoder_the_same_after_that_was_replaced() -> None:
+    with Decoder(workers=1) as decoder:
+        documents = [
+            decoder.open(from_image(Image.new("RGB", (900, 700), "red"))),
+            decoder.open(from_bytes(numbered(1))),
+        ]
+        first = [page_image(document.pages[0]) for document in documents]
+        os.kill(decoder._idle[0].pid, signal.SIGKILL)
+        again = [
+            document.pages[0].encode(image.width, image.height)
+            for document, image in zip(documents, first, strict=True)
+        ]
+    assert [image.data for image in first] == again
+    for image in first:
+        with Image.open(io.BytesIO(image.data), formats=["JPEG"]) as opened:
+            assert opened.size == (image.width, image.height)
 
 
 def test_decoders_are_up_soon_and_do_not_keep_their_parent_waiting() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from docflow.documents.model import Box
@@ -149,11 +149,11 @@ def _rows_for(
 
     A truth that knows its source gives way to one that was matched with it by its stem.
     """
-    columns = ["source", "document_id", "program", "created_at"]
+    columns = ["source", "document_id", "program", "created_at", "first_page", "last_page", "split"]
     keys = dataset.arrow(columns=columns).to_pylist()
-    by_source: dict[str, list[tuple[dt.datetime, str, str]]] = defaultdict(list)
+    by_source: dict[str, list[Row]] = defaultdict(list)
     for key in keys:
-        by_source[key["source"]].append((key["created_at"], key["program"], key["document_id"]))
+        by_source[key["source"]].append(key)
     sources = match([truth.name for truth in truths if truth.source is None], by_source)
     truths = [
         replace(truth, pages=None) if _is_named(sources.get(truth.name), truth.name) else truth for truth in truths
@@ -161,27 +161,45 @@ def _rows_for(
     matched = {(sources[truth.name], truth.pages) for truth in truths if truth.name in sources}
     kept = [truth for truth in truths if truth.source is None or (truth.source, truth.pages) not in matched]
     sources |= {truth.name: truth.source for truth in kept if truth.source in by_source}
-    wanted: dict[tuple[str, str, str], str] = {}
+    wanted: dict[tuple[Any, ...], str] = {}
     for truth in kept:
         source = sources.get(truth.name)
         if source is None:
             continue
         asked = truth.program or program
-        rows = [row for row in by_source[source] if asked in (None, row[1])]
+        about = [row for row in by_source[source] if _is_about(row, truth)]
+        rows = [row for row in about if asked in (None, row["program"])]
         # A row under auto failed before its kind was known; one of another kind was taken for something else.
-        rows = rows or [row for row in by_source[source] if row[1] == "auto"]
+        rows = rows or [row for row in about if row["program"] == "auto"]
         if rows:
-            _, name, document_id = max(rows)
-            wanted[source, document_id, name] = truth.name
+            newest = max(rows, key=lambda row: (row["created_at"], row["program"], row["document_id"]))
+            wanted[_row_key(newest)] = truth.name
     taken = set(sources.values())
     judged.without_truth = sum(source not in taken for source in by_source)
     found: dict[str, Row] = {}
-    for name in {name for _, _, name in wanted}:
+    for name in {name for _, name, *_ in wanted}:
         for row in dataset.records(name):
-            truth_name = wanted.get((row["source"], row["document_id"], name))
+            truth_name = wanted.get(_row_key(row))
             if truth_name is not None:
                 found[truth_name] = row
     return kept, found
+
+
+def _row_key(row: Row) -> tuple[Any, ...]:
+    return row["source"], row["program"], row["document_id"], row["created_at"], row["first_page"]
+
+
+def _is_about(row: Row, truth: Truth) -> bool:
+    """Whether a row covers just the pages that a truth is about; truth of a whole file is not about a part of it."""
+    if truth.pages is None:
+        return (row["split"] or 0) <= 1
+    return truth.pages == (row["first_page"], row["last_page"])
+
+
+def _is_named(source: str | None, name: str) -> bool:
+    """Whether a source itself has the name of a truth: ``scan.p3.jpg`` is no third page of another file."""
+    stem = PurePosixPath(name).name
+    return source is not None and stem in (PurePosixPath(source).stem, PurePosixPath(source).name)
 
 
 def _by_path(evidence: Iterable[Row]) -> dict[str, list[Row]]:

@@ -285,8 +285,9 @@ class ReviewedLeaf:
 class Reviewed:
     """A document that a person reviewed, wholly or in part.
 
-    ``part`` are its pages where its file holds several. ``record`` is the corrected record, ``decided`` the paths in it that a person decided. ``complete`` tells that
-    every leaf is: then the record is the whole truth, and a row it lacks is not on the page.
+    ``part`` are its pages where its file holds several. ``record`` is the corrected record, ``decided`` the paths in it
+    that a person decided. ``complete`` tells that every leaf is: then the record is the whole truth, and a row it lacks
+    is not on the page.
     """
 
     document_id: str

@@ -49,7 +49,8 @@ def extract_document(
     try:
         result = _extract(document, program, engine, cheap, settings, blank)
     except DocflowError as error:
-        result = replace(blank, error=ErrorInfo.of(error))
+        attempts = error.attempts if isinstance(error, EngineError) else blank.attempts
+        result = replace(blank, error=ErrorInfo.of(error), attempts=attempts)
     except Exception as error:  # noqa: BLE001 - the border of one document: a fault here must not reach its neighbours
         log.error("document %s failed: %s\n%s", document.id, type(error).__name__, stack_of(error))
         fault = InternalError(f"{type(error).__name__}: {error}")
@@ -101,7 +102,8 @@ def _extract(
             verify(record, windows, settings.verify_below)
     chosen = record.program
     answering = cheap if cheap is not None and windows[-1].free else engine
-    last = windows[-1].talk.bridge.answers[-1]
+    answers = [answer for window in windows for answer in window.talk.bridge.answers]
+    last = answers[-1]
     validated, _ = record.validate()
     problems = record.problems()
     error = None
@@ -124,6 +126,8 @@ def _extract(
         usage=sum((window.usage for window in windows), Usage()),
         engine=last.engine or answering.name,
         model=last.model or answering.model,
+        attempts=1 + sum(answer.attempts - 1 for answer in answers),
+        fallback=any(answer.fallback for answer in answers),
         spared=spared,
     )
 

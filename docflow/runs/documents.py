@@ -61,9 +61,8 @@ def extract_work(
     results = extract_parts(document, program, resources.engine, settings, cheap=resources.cheap)
     if stopping.is_set() and any(result.status == "failed" for result in results):
         return []
-    if work.attempts > 1:
-        results = [dataclasses.replace(result, attempts=work.attempts) for result in results]
-    return results
+    before, work.sent = work.sent, work.sent + max(result.attempts for result in results)
+    return [dataclasses.replace(result, attempts=before + result.attempts) for result in results]
 
 
 def copied_results(work: Work, store: Store | None, stopping: threading.Event) -> Sequence[Result[Any]]:
@@ -103,7 +102,7 @@ def _undecoded(
         model=engine.model,
         status="failed",
         error=ErrorInfo.of(error),
-        attempts=work.attempts,
+        attempts=work.sent + 1,
         grounding=settings.grounding,
         split=0 if settings.split else None,
         seconds=seconds,

@@ -25,7 +25,8 @@ class Work:
 
     ``copied`` says that its bytes need not be extracted again: the same are in work as ``leader``, or have a row
     already. ``finished`` tells the copies of a leader that its ``results`` are there: one, or where files are split one
-    for each document in it.
+    for each document in it. ``attempts`` counts how often the document was tried as a whole, ``sent`` as its rows count
+    attempts: each sending of a question after the first is one more.
     """
 
     item: SourceItem
@@ -34,6 +35,7 @@ class Work:
     copied: bool = False
     leader: Work | None = None
     attempts: int = 0
+    sent: int = 0
     failure: ErrorInfo | None = None
     results: Sequence[Result[Any]] = ()
     finished: threading.Event = field(default_factory=threading.Event)

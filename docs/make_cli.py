@@ -38,9 +38,12 @@ class Parameter:
 
 def commands() -> dict[str, Callable[..., None]]:
     """The commands by name, in the order of the help."""
+    groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
     return {
-        command.name or command.callback.__name__: command.callback
-        for command in app.registered_commands
+        f"{prefix}{command.name or command.callback.__name__}": command.callback
+        for prefix, group in groups
+        if group
+        for command in group.registered_commands
         if command.callback
     }
 

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from docflow.cli.config import config
+from docflow.cli.engines import check
 from docflow.cli.evaluate import calibrate, evaluate
 from docflow.cli.export import export
 from docflow.cli.extract import extract
@@ -36,6 +37,10 @@ def _help(command: Callable[..., None]) -> str:
 for command in (extract, show, query, review, report, export, evaluate, calibrate, programs, config, samples):
     name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
     app.command(name, help=_help(command))(command)
+
+engines = typer.Typer(name="engines", help="The servers that answer.", no_args_is_help=True)
+engines.command("check", help=_help(check))(check)
+app.add_typer(engines)
 
 
 def _print_version(wanted: bool) -> None:

@@ -128,6 +128,7 @@ class Server:
             process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(timeout=15)
+            _wait_for_group(process.pid, 5)  # the last of them clean up behind the others
             self._end_group(process.pid)
             process.wait(timeout=30)
             for path in shared:
@@ -200,9 +201,9 @@ def _group(group: int) -> list[int]:
     return found
 
 
-def _wait_for_group(group: int) -> None:
+def _wait_for_group(group: int, seconds: float = 30) -> None:
     """SIGKILL takes a moment on processes of several GiB, and the port is theirs until then."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + seconds
     while _group(group) and time.monotonic() < deadline:
         time.sleep(0.05)
 

@@ -38,7 +38,7 @@ def test_a_command_explains_itself_with_examples(name: str) -> None:
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_help_names_every_option_and_fits_the_terminal(name: str, docflow: Callable[..., Result]) -> None:
-    shown = docflow(name, "--help")
+    shown = docflow(*name.split(), "--help")
     assert shown.exit_code == 0
     for parameter in make_cli.parameters(COMMANDS[name]):
         assert parameter.spelling.split()[0].rstrip(".,") in shown.output

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,10 @@ from docflow.errors import UsageError
 from docflow.evaluation.places import Piece, TrueLine, read_boxes, read_lines
 
 
+Pages = tuple[int, int]
+"""First and last page, from 1."""
+
+
 @dataclass(frozen=True, slots=True)
 class Truth:
     """What one document truly says. ``name`` is the file's path in its folder, without ``.json``.
@@ -21,7 +26,8 @@ class Truth:
     ``record`` is None for a document that is known to be unreadable. ``program`` is None where the file does not say
     which one it is for. ``boxes`` go by path; ``repeats`` are further places where the same value is printed;
     ``lines`` are all lines of text that are known of the document. ``source`` is set where the document itself is
-    known, and not only its stem.
+    known, and not only its stem. ``pages`` are the first and the last page where the truth is about one document of
+    several in a file: its name ends in ``.p3-4`` then.
     """
 
     name: str
@@ -31,6 +37,7 @@ class Truth:
     repeats: Mapping[str, Sequence[Piece]] = field(default_factory=dict)
     lines: Sequence[TrueLine] = ()
     source: str | None = None
+    pages: Pages | None = None
 
     def places(self, path: str) -> list[Sequence[Piece]]:
         """Every place where the value of a path is printed."""
@@ -79,7 +86,19 @@ def read_truth(path: Path, name: str, renamed: Mapping[str, str] | None = None) 
         record = rename(record, renamed)
         boxes = {_renamed_path(path, renamed): pieces for path, pieces in boxes.items()}
         repeats = {_renamed_path(path, renamed): pieces for path, pieces in repeats.items()}
-    return Truth(name, record, program if isinstance(program, str) else None, boxes, repeats, lines)
+    pages = pages_of(name)[1]
+    return Truth(name, record, program if isinstance(program, str) else None, boxes, repeats, lines, pages=pages)
+
+
+_PAGES = re.compile(r"\.p([1-9]\d{0,5})(?:-([1-9]\d{0,5}))?$")
+
+
+def pages_of(name: str) -> tuple[str, Pages | None]:
+    """The name of a truth without the pages at its end, and these: ``scan.p3-4`` is about pages 3 and 4 of ``scan``."""
+    found = _PAGES.search(name)
+    if found is None:
+        return name, None
+    return name[: found.start()], (int(found[1]), int(found[2] or found[1]))
 
 
 def reviewed_truths(out: Path, program: str | None = None) -> list[Truth]:
@@ -95,7 +114,9 @@ def reviewed_truths(out: Path, program: str | None = None) -> list[Truth]:
     for reviewed in as_truth(out, program):
         record = reviewed.record if reviewed.complete else _decided(reviewed.record, reviewed.decided, "")
         if record:
-            truths.append(Truth(reviewed.source, record, reviewed.program, source=reviewed.source))
+            part = reviewed.part
+            name = reviewed.source if part is None else "{}.p{}-{}".format(reviewed.source, *part)
+            truths.append(Truth(name, record, reviewed.program, source=reviewed.source, pages=part))
     return truths
 
 
@@ -211,7 +232,7 @@ def _renamed_path(path: str, renames: Mapping[str, str]) -> str:
 def match(names: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
     """The source that each truth is about, by the source's stem; where several share it, by their folders too.
 
-    Truths without a source are left out. Raises UsageError where one fits several sources equally well, or two fit
+    Pages at the end of a truth's name (``scan.p3-4``) do not count, unless there is a source of that very stem. Truths without a source are left out. Raises UsageError where one fits several sources equally well, or two fit
     one.
     """
     by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
@@ -220,9 +241,12 @@ def match(names: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
         for stem in {path.stem, path.name}:  # 0001.json and 0001.jpg.json are both about 0001.jpg
             by_stem[stem].append(path)
     matched: dict[str, str] = {}
-    taken: dict[str, str] = {}
+    taken: dict[tuple[str, Pages | None], str] = {}
     for name in names:
-        parts = PurePosixPath(name).parts
+        parts, pages = PurePosixPath(name).parts, None
+        if parts[-1] not in by_stem:
+            whole, pages = pages_of(name)
+            parts = PurePosixPath(whole).parts
         candidates = by_stem.get(parts[-1], [])
         if not candidates:
             continue
@@ -234,9 +258,9 @@ def match(names: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
                 f"{name}.json fits several documents: {', '.join(best[:3])}",
                 hint="Lay the truth files out in the same folders as the documents.",
             )
-        if best[0] in taken:
-            raise UsageError(f"{taken[best[0]]}.json and {name}.json are both about {best[0]}")
-        taken[best[0]] = name
+        if (best[0], pages) in taken:
+            raise UsageError(f"{taken[best[0], pages]}.json and {name}.json are both about {best[0]}")
+        taken[best[0], pages] = name
         matched[name] = best[0]
     return matched
 

@@ -126,13 +126,15 @@ def extract(
         settings=settings,
     )
     records = RecordWriter(sys.stdout) if as_json else None
+    said: set[str] = set()
     with logging_to_file(settings.cache_dir) as log:
         try:
-            with reporter(quiet=quiet, records_on_terminal=as_json and sys.stdout.isatty()) as report:
+            on_terminal = as_json and sys.stdout.isatty()
+            with reporter(quiet=quiet, records_on_terminal=on_terminal, said=said) as report:
                 done = run(run_options, report, records.write if records else None)
         except KeyboardInterrupt:  # before the run could take the signal, at its very end, or for the second time
             print_interrupted(out)
             raise typer.Exit(INTERRUPTED) from None
     if not quiet:
-        print_summary(done, log.path if log.holds_errors else None)
+        print_summary(done, log.path if log.holds_errors else None, said)
     raise typer.Exit(done.exit_code)

@@ -20,29 +20,32 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def reporter(*, quiet: bool, records_on_terminal: bool) -> Iterator[OnProgress | None]:
-    """What a run tells its progress to: a bar, or lines where a bar and records would overwrite each other."""
+def reporter(*, quiet: bool, records_on_terminal: bool, said: set[str]) -> Iterator[OnProgress | None]:
+    """What a run tells its progress to: a bar, or lines where a bar and records would overwrite each other.
+
+    The notes that stay to be read, as those of a bar do not, are put into ``said``.
+    """
     if quiet:
         yield None
     elif is_terminal(sys.stderr) and not records_on_terminal:
         with _bar() as show:
             yield show
     else:
-        yield Lines(lambda line: typer.echo(line, err=True)).show
+        yield Lines(lambda line: typer.echo(line, err=True), said).show
 
 
 class Lines:
     """Progress as plain lines, one about every ten seconds, for logs and pipes."""
 
-    def __init__(self, say: Callable[[str], None]) -> None:
+    def __init__(self, say: Callable[[str], None], said: set[str]) -> None:
         self._say = say
+        self._said = said
         self._next_at = SECONDS_BETWEEN_LINES
-        self._note: str | None = None
 
     def show(self, progress: Progress) -> None:
-        if progress.note and progress.note != self._note:
-            self._note = progress.note
-            self._say(printable(progress.note))
+        if progress.note and progress.note not in self._said:
+            self._said.add(progress.note)
+            self._say(f"note: {printable(progress.note)}")
         if progress.seconds >= self._next_at:
             self._next_at = progress.seconds + SECONDS_BETWEEN_LINES
             self._say(line_of(progress))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,11 +19,15 @@ FAILURES_SHOWN = 5
 _STYLES = {"valid": "green", "invalid": "yellow", "failed": "red"}
 
 
-def print_summary(run: Run, log: Path | None = None) -> None:
-    """Print how a run ended, on stderr; ``log`` is a file that tells more of what went wrong inside docflow."""
+def print_summary(run: Run, log: Path | None = None, said: Collection[str] = ()) -> None:
+    """Print how a run ended, on stderr, without the notes that were ``said`` before.
+
+    ``log`` is a file that tells more of what went wrong inside docflow.
+    """
     console = error_console()
     for note in run.notes:
-        complain("note", note)
+        if note not in said:
+            complain("note", note)
     _print_counts(console, run)
     _print_failures(console, run)
     _print_next(console, run)

@@ -26,19 +26,25 @@ def progress(**changes: Any) -> Progress:
 
 def test_lines_come_about_every_ten_seconds() -> None:
     said: list[str] = []
-    lines = Lines(said.append)
+    lines = Lines(said.append, set())
     for tenth in range(400):
         lines.show(progress(total=100, valid=tenth // 4, seconds=tenth / 10))
     assert len(said) == 3
     assert said[0] == "25 of 100 documents, 2.5/s, 30 s to go"
 
 
-def test_a_note_is_said_once() -> None:
-    said: list[str] = []
-    lines = Lines(said.append)
+def test_a_note_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    told: list[str] = []
+    said: set[str] = set()
+    lines = Lines(told.append, said)
     for _ in range(3):
         lines.show(progress(note="the server starts"))
-    assert said == ["the server starts"]
+        lines.show(progress(note="running without Prefect"))
+    assert told == ["note: the server starts", "note: running without Prefect"]
+    print_summary(run(notes=["running without Prefect", "2 files passed over"]), said=said)
+    shown = capsys.readouterr().err
+    assert "note: 2 files passed over" in shown
+    assert "running without Prefect" not in shown
 
 
 def test_a_line_tells_what_is_not_valid() -> None:

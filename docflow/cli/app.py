@@ -38,9 +38,9 @@ for command in (extract, show, query, review, report, export, evaluate, calibrat
     name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
     app.command(name, help=_help(command))(command)
 
-engines = typer.Typer(name="engines", help="The servers that answer.", no_args_is_help=True)
+engines = typer.Typer(help="The servers that answer.", no_args_is_help=True)
 engines.command("check", help=_help(check))(check)
-app.add_typer(engines)
+app.add_typer(engines, name="engines")
 
 
 def _print_version(wanted: bool) -> None:

@@ -32,8 +32,8 @@ def check(
         docflow engines check http://gpu3:8000 --json
     """
     from docflow.engines.base import ServerOptions
-    from docflow.engines.check import MAX_TOKENS
     from docflow.engines.check import check as check_server
+    from docflow.engines.images import MAX_TOKENS
     from docflow.settings import load_settings
 
     settings = load_settings()

@@ -20,6 +20,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, Self
 
 from docflow.documents.sources import find
+from docflow.engines.pool import Pool
 from docflow.errors import EngineError, EngineUnavailable, NothingToDo, StorageError
 from docflow.extraction.result import ErrorInfo, Result
 from docflow.fields.locale import locale_named
@@ -37,7 +38,7 @@ from docflow.runs.resources import (
     open_resources,
 )
 from docflow.runs.signals import stopped_by_signals
-from docflow.runs.summary import write_run
+from docflow.runs.summary import fallback_notes, write_run
 from docflow.runs.workers import Workers
 
 if TYPE_CHECKING:
@@ -151,8 +152,16 @@ class Execution:
             return None
         from docflow.storage.store import Store  # Arrow takes most of a second to import
 
-        engine, split = self._engine, self.options.settings.extraction.split
-        return Store(self.options.out, self._program, engine.name, engine.model, self.options.run_id, split=split)
+        engine, options = self._engine, self.options
+        return Store(
+            self.options.out,
+            self._program,
+            engine.name,
+            engine.model,
+            options.run_id,
+            split=options.settings.extraction.split,
+            redo_fallback=options.redo_fallback,
+        )
 
     # --- for whoever runs the chunks ----------------------------------------------------------------------------
 
@@ -300,6 +309,7 @@ class Execution:
         if run.missing_rows:
             documents = "1 document" if run.missing_rows == 1 else f"{run.missing_rows:,} documents"
             run.notes.append(f"{documents} with rows suspected missing from a list (column missing_rows)")
+        run.notes += fallback_notes(run, self._engine)
         if self._store is not None:
             write_run(self._store.out, run, self.options, self._program)
         return run
@@ -425,6 +435,7 @@ class Execution:
             self.run.counts[result.status] += 1
             self.run.by_program[result.program] += 1
             self.run.missing_rows += bool(result.missing_rows)
+            self.run.fallback += result.fallback
             if result.spared is not None:
                 leaves = len({entry.path for entry in result.evidence})
                 self.run.spared["all documents"] += 1
@@ -461,7 +472,11 @@ class Execution:
 
     def _note(self) -> str | None:
         """The last note while the run is at work; what is said of it at its end stands in the run alone."""
-        return self.run.notes[-1] if self.run.notes and not self.run.seconds else None
+        if self.run.seconds:
+            return None
+        if isinstance(self._engine, Pool) and self._engine.note:
+            return self._engine.note
+        return self.run.notes[-1] if self.run.notes else None
 
 
 def _passing_failure(result: Result[Any]) -> ErrorInfo | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -36,8 +36,9 @@ class RunOptions:
 
     ``sources`` are paths, globs, ``-`` (a list of paths on stdin), bytes, file objects or PIL images. ``program`` is a
     name, ``FILE:NAME``, ``package.module:NAME``, a record model or a Program; ``schema`` (a JSON Schema file or
-    ``module:Model``) takes its place. ``engine`` is a name, ``NAME=URL`` or an Engine; without one the settings decide.
-    Without ``out`` rows are only streamed.
+    ``module:Model``) takes its place. ``engine`` is a name, ``NAME=URL``, several of these, or an Engine, and
+    ``fallback`` names who stands in for it; without them the settings decide. ``redo_fallback`` asks documents again
+    that a stand-in answered. Without ``out`` rows are only streamed.
     """
 
     sources: tuple[Any, ...]
@@ -45,10 +46,12 @@ class RunOptions:
     schema: str | None = None
     name: str | None = None
     out: Path | None = None
-    engine: str | Engine | None = None
+    engine: str | Sequence[str] | Engine | None = None
+    fallback: str | Sequence[str] | None = None
     concurrency: int | None = None
     limit: int | None = None
     retry_failed: bool = False
+    redo_fallback: bool = False
     runner: Runner | None = None
     settings: Settings = field(default_factory=Settings)
     run_id: str = field(default_factory=new_run_id)
@@ -110,7 +113,7 @@ class Run:
     ``errors`` are the first failed documents, at most twenty. ``stopped`` tells that a signal ended the run early.
     Where a cheap engine answered first, ``spared`` counts the ``documents`` and ``leaves`` for which the chosen engine
     was not needed, beside ``all documents`` and ``all leaves``. ``missing_rows`` counts the documents from whose lists
-    rows seem to be missing.
+    rows seem to be missing, ``fallback`` those that a stand-in answered.
     """
 
     id: str
@@ -129,6 +132,7 @@ class Run:
     stopped: bool = False
     spared: Counter[str] = field(default_factory=Counter)
     missing_rows: int = 0
+    fallback: int = 0
     errors: list[FailedDocument] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     results: list[Result[Any]] = field(default_factory=list)

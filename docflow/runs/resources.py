@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,14 @@ from docflow.documents.decoder import Decoder
 from docflow.documents.sniff import HEAD_BYTES, SUFFIXES, media_type
 from docflow.documents.sources import SourceItem, from_bytes, from_file, from_image
 from docflow.engines.base import Engine
-from docflow.errors import ConfigError, EngineUnavailable, UsageError
+from docflow.engines.pool import Pool
+from docflow.errors import ConfigError, EngineUnavailable, NoEngine, UsageError
 from docflow.evaluation.calibration import Calibration
 from docflow.reading import Reader, usable_cores
 from docflow.runs.model import RunOptions
 
 ENGINE_CONCURRENCY = 8
-"""Documents in work at once for an engine that computes elsewhere."""
+"""Documents in work at once for an engine that computes elsewhere and does not say how many it takes."""
 CHEAP = "embedded"
 """The engine that answers first where another is asked only what that one is unsure of."""
 MOST_OCR_PROCESSES = 16
@@ -60,20 +62,31 @@ class Resources:
 
 def open_engine(options: RunOptions) -> tuple[Engine, bool]:
     """The engine that the options name, and whether it is ours to close. Raises ConfigError, EngineUnavailable."""
-    given = options.engine
-    if given is not None and not isinstance(given, str):
+    settings, given = options.settings, options.engine
+    if given is not None and not isinstance(given, str | Sequence):
+        if options.fallback:
+            raise ConfigError("an engine that is given as an object has no fallback", hint="Name both by their URLs.")
         return given, False
-    return engines.create(given or options.settings.engine), True
+    fallback = settings.fallbacks if options.fallback is None else options.fallback
+    return engines.create(given or settings.engine, fallback, settings.servers), True
 
 
 def check_engine(engine: Engine) -> None:
-    """Raises EngineUnavailable when the engine is not usable: better said once than by every document."""
+    """Raises EngineUnavailable when the engine is not usable, NoEngine when none of a pool is.
+
+    Better said once than by every document.
+    """
     health = engine.health()
     if not health.ok:
+        if isinstance(engine, Pool):
+            raise NoEngine(f"no engine is usable: {health.detail}", hint=_NO_ENGINE)
         raise EngineUnavailable(
             f"engine {engine.name} is not usable: {health.detail or 'it gave no reason'}",
-            hint="Start it, or choose another with --engine; the embedded engine always works.",
+            hint=_NO_ENGINE,
         )
+
+
+_NO_ENGINE = "Start it, or choose another with --engine; the embedded engine always works."
 
 
 def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> Resources:
@@ -95,7 +108,8 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
     # Two documents more than cores: while pages are with OCR, the next are decoded.
     concurrency = options.concurrency or settings.concurrency
     if concurrency is None:
-        concurrency = cores + 2 if engine.name == "embedded" else max(ENGINE_CONCURRENCY, cores + 2)
+        wanted = engine.concurrency if isinstance(engine, Pool) else ENGINE_CONCURRENCY
+        concurrency = cores + 2 if engine.name == "embedded" else max(wanted, cores + 2)
     most = max(1, min(MOST_OCR_PROCESSES, int(usable_memory() / OCR_PROCESS_BYTES)))
     workers = 1 if one_image else min(cores, concurrency, most)
     return Resources(

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
+from docflow.engines.base import Engine
+from docflow.engines.pool import Pool
 from docflow.program import Program
 from docflow.runs.model import Run, RunOptions
+from docflow.settings import Settings, without_credentials
 
 RUNS = "runs"
 
@@ -29,16 +33,38 @@ def write_run(out: Path, run: Run, options: RunOptions, program: Program) -> Non
         "working_directory": str(Path.cwd()),
         "limit": options.limit,
         "retry_failed": options.retry_failed,
+        "redo_fallback": options.redo_fallback,
         "counts": dict(run.counts),
+        "fallback": run.fallback,
         "files": run.files,
         "by_program": dict(run.by_program),
         "skipped": run.skipped,
         "skipped_failed": run.skipped_failed,
         "spared": dict(run.spared),
         "missing_rows": run.missing_rows,
-        "settings": options.settings.model_dump(mode="json", exclude={"cache_dir"}),
+        "settings": _shown(options.settings),
     }
     write_whole(out / RUNS / f"{run.id}.json", json.dumps(content, indent=1).encode())
+
+
+def _shown(settings: Settings) -> dict[str, Any]:
+    """The settings as they may be kept: no credentials of servers."""
+    shown = settings.model_dump(mode="json", exclude={"cache_dir": True, "servers": {"api_key"}})
+    return shown | {key: without_credentials(shown[key]) for key in ("engine", "fallbacks")}
+
+
+def fallback_notes(run: Run, engine: Engine) -> list[str]:
+    """What is said at the end of a run of servers that were away, and of what others answered for them."""
+    if not isinstance(engine, Pool):
+        return []
+    servers = engine.status()
+    away = [f"{server.label} (for {server.away_seconds:.0f} s)" for server in servers if server.away_seconds >= 1]
+    notes = [f"away for a time: {', '.join(away)}"] if away else []
+    if run.fallback:
+        who = " and ".join(server.label for server in servers if server.fallback and server.answered)
+        count = "1 document was" if run.fallback == 1 else f"{run.fallback:,} documents were"
+        notes.append(f"{count} answered by a fallback, {who}: --redo-fallback asks again")
+    return notes
 
 
 def markdown(run: Run) -> str:

@@ -36,6 +36,7 @@ _INDEX_COLUMNS = [
     "last_page",
     "split",
     "created_at",
+    "fallback",
 ]
 
 Row = dict[str, Any]
@@ -60,10 +61,19 @@ class Store:
     ``program`` is what was asked for, with the ``engine`` (kind) and ``model`` that were asked for: a document is done
     when it has a valid or invalid row for these three and the program's version. A run that splits files (``split``)
     and one that does not are two ways of asking: a file that was split is done when all its documents have such a row.
+    With ``redo_fallback`` rows that a stand-in gave before this run do not count; they stand until others replace them.
     """
 
     def __init__(
-        self, out: Path, program: Program, engine: str, model: str, run_id: str, *, split: bool = False
+        self,
+        out: Path,
+        program: Program,
+        engine: str,
+        model: str,
+        run_id: str,
+        *,
+        split: bool = False,
+        redo_fallback: bool = False,
     ) -> None:
         """Make ``out`` ready and learn what is done.
 
@@ -79,6 +89,8 @@ class Store:
         self._schemas = {name: program_schema(p) for name, p in self._programs.items()}
         self._lock = threading.RLock()
         self._split = split
+        self._redo_fallback = redo_fallback
+        self._redone: set[tuple[str, str]] = set()
         self._parts_of: dict[tuple[str, str, dt.datetime], dict[int, Path]] = {}
         self._done: dict[str, _Done] = {}
         self._sources: set[tuple[str, str]] = set()
@@ -147,6 +159,9 @@ class Store:
         a chunk that is done again overwrites itself. Raises StorageError.
         """
         name = self._part_name(inputs)
+        rows = [
+            row for row in rows if row["status"] != "failed" or (row["source"], row["document_id"]) not in self._redone
+        ]
         written = []
         with self._lock, parts.locked(self.out):
             for program, schema in self._schemas.items():
@@ -167,6 +182,8 @@ class Store:
     def _part_name(self, inputs: Iterable[str]) -> str:
         digest = hashlib.sha256()
         asked = (*self._asked, "split") if self._split else self._asked
+        if self._redo_fallback:  # what is redone does not overwrite what it was made of: some of it may fail
+            asked = (*asked, self._run_id)
         for piece in (*asked, *sorted(self._versions), *sorted(inputs)):
             digest.update(piece.encode("utf-8", "replace") + b"\0")
         return digest.hexdigest()[:32]
@@ -186,6 +203,8 @@ class Store:
             source, document_id, created_at = row["source"], row["document_id"], row["created_at"]
             if row["status"] == "failed":
                 self._failed.setdefault(path, set()).add((source, document_id, same))
+            elif same and self._redo_fallback and row["fallback"] and row.get("run_id") != self._run_id:
+                self._redone.add((source, document_id))
             elif same:
                 paths: Iterable[Path] = (path,)
                 if split is not None:

@@ -14,7 +14,6 @@ from typing import Any
 from docflow.errors import UsageError
 from docflow.evaluation.places import Piece, TrueLine, read_boxes, read_lines
 
-
 Pages = tuple[int, int]
 """First and last page, from 1."""
 
@@ -232,8 +231,8 @@ def _renamed_path(path: str, renames: Mapping[str, str]) -> str:
 def match(names: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
     """The source that each truth is about, by the source's stem; where several share it, by their folders too.
 
-    Pages at the end of a truth's name (``scan.p3-4``) do not count, unless there is a source of that very stem. Truths without a source are left out. Raises UsageError where one fits several sources equally well, or two fit
-    one.
+    Pages at the end of a truth's name (``scan.p3-4``) do not count, unless there is a source of that very stem. Truths
+    without a source are left out. Raises UsageError where one fits several sources equally well, or two fit one.
     """
     by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
     for source in dict.fromkeys(sources):

@@ -139,7 +139,7 @@ def answer_of(reply: Reply, request: Request, *, engine: str, model: str, shown:
     wants_json = isinstance(request.want, WantJson)
     if wants_json and not reply.text.strip() and reply.stop == "stop":
         raise BadAnswer(f"{shown} gave an empty answer")
-    tokens = token_probs(reply.steps)
+    tokens = token_probs(reply.text, reply.steps)
     return Answer(
         reply.text,
         tokens=tokens,
@@ -151,22 +151,30 @@ def answer_of(reply: Reply, request: Request, *, engine: str, model: str, shown:
     )
 
 
-def token_probs(steps: Sequence[Step]) -> tuple[TokenProb, ...]:
-    """The tokens as pieces of text; those that hold parts of one character are joined."""
+def token_probs(text: str, steps: Sequence[Step]) -> tuple[TokenProb, ...]:
+    """The tokens of a text as pieces of it; those that hold parts of one character are joined.
+
+    SGLang gives each token's own bytes, vLLM none until a character is whole, and then all of them. Both tell of the
+    token that ended the answer, too, which is no piece of the text.
+    """
     pieces: list[TokenProb] = []
     pending, prob = b"", 1.0
     for step in steps:
         pending, prob = pending + step.token, prob * step.top[step.token]
         try:
-            text = pending.decode("utf-8")
+            piece = pending.decode("utf-8")
         except UnicodeDecodeError as error:
-            if len(pending) - error.start < 4 and error.end == len(pending):
+            if error.end == len(pending) and len(pending) - error.start < 4:
                 continue  # the character goes on in the next token
-            text = pending.decode("utf-8", "replace")
-        pieces.append(TokenProb(text, prob))
-        pending, prob = b"", 1.0
+            piece = pending.decode("utf-8", "replace")
+        if piece:
+            pieces.append(TokenProb(piece, prob))
+            pending, prob = b"", 1.0
     if pending:
         pieces.append(TokenProb(pending.decode("utf-8", "replace"), prob))
+    length = sum(len(piece.text) for piece in pieces)
+    while pieces and length - len(pieces[-1].text) >= len(text):
+        length -= len(pieces.pop().text)
     return tuple(pieces)
 
 

@@ -19,7 +19,8 @@ from docflow.engines.chat import Step
 MOST_QUESTIONS = 6
 LEAST_SHARE = 0.01
 """A beginning less probable than this is not asked about: its share is divided as its choices stand so far."""
-_END = re.compile(rb"(<[|\xef].*>|</s>)?", re.DOTALL)
+_END = re.compile(rb"<\|.*\|>|</s>", re.DOTALL)
+"""A token that ends an answer. Both servers write it out among the tokens."""
 
 
 @dataclass
@@ -59,22 +60,24 @@ class Choosing:
         at = beginning.encode()
         share = self._open.pop(at)
         for step in steps:
+            if not step.token:  # part of a character, of which vLLM tells no bytes: what else there was, nobody knows
+                self._divide(at, share * (1 - step.top[b""]))
+                share *= step.top[b""]
+                continue
             ways = self._ways(at, step)
-            total = sum(ways.values())
-            if total <= 0:
-                break
             written = at if _END.fullmatch(step.token) else at + step.token
+            if written not in ways:
+                break
+            total = sum(ways.values())
             for end, prob in ways.items():
                 if end != written:
                     self._give(end, share * prob / total, ended=end == at)
-            if written not in ways:
-                return  # what was written is no choice: the others have it all
             share *= ways[written] / total
             if written == at or len(self._from(written)) == 1:
                 self._give(written, share, ended=written == at)
                 return
             at = written
-        self._asked_in_vain(at, share)
+        self._divide(at, share)
 
     def probs(self) -> dict[str, float]:
         """The probability of each choice, in the order of the choices; they sum to 1."""
@@ -97,7 +100,7 @@ class Choosing:
             if _END.fullmatch(token):
                 if at in self.shares:
                     ways[at] = ways.get(at, 0.0) + prob
-            elif self._from(at + token):
+            elif token and self._from(at + token):
                 ways[at + token] = ways.get(at + token, 0.0) + prob
         return ways
 
@@ -108,18 +111,19 @@ class Choosing:
         elif share > 0:
             self._open[end] = self._open.get(end, 0.0) + share
 
-    def _asked_in_vain(self, at: bytes, share: float) -> None:
+    def _divide(self, at: bytes, share: float) -> None:
         among = self._from(at)
         for choice in among:
             self.shares[choice] += share / len(among)
 
 
 def tokens_to_tell(choices: Sequence[str]) -> int:
-    """How many tokens at most it takes to know which of the choices is being written: a byte is a token at least."""
-    ordered = sorted(choice.encode() for choice in choices)
-    shared = (_shared(a, b) for a, b in pairwise(ordered))
-    return 1 + max(shared, default=0)
+    """How many tokens at most it takes to know which of the choices is being written: a token is a byte at least."""
+    ordered = sorted(choices)
+    return max((len(_telling(a, b).encode()) for a, b in pairwise(ordered)), default=1)
 
 
-def _shared(a: bytes, b: bytes) -> int:
-    return next((place for place, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+def _telling(a: str, b: str) -> str:
+    """As much of two texts as it takes to tell them apart; one more where one of them is all of it."""
+    same = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    return max(a[: same + 1], b[: same + 1], key=lambda text: len(text.encode())) + ("." if same == len(a) else "")

@@ -26,6 +26,8 @@ from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout
 TOP = 20
 """Alternatives reported for each token of a choice: the most that vLLM gives unless it is told otherwise."""
 _HEALTH_SECONDS = 5.0
+_FIND_SECONDS = 15.0
+"""For the list of models before a first request, of a server that may be busy with others."""
 _LEAST_TOKENS = 16
 
 
@@ -47,6 +49,7 @@ class ServerEngine:
         self._transport = Transport(url, options)
         self._options = options
         self._served: Served | None = None
+        self._sure = False
 
     @property
     def url(self) -> str:
@@ -65,22 +68,22 @@ class ServerEngine:
         deadline = time.monotonic() + request.limits.timeout_seconds
         try:
             served = self._served
-            if served is None:
-                served = self._served = self._find(min(_HEALTH_SECONDS, request.limits.timeout_seconds))
+            if served is None or not self._sure:
+                served = self._find(min(_FIND_SECONDS, request.limits.timeout_seconds))
             request = replace(request, limits=_fitted(request, served))
             if isinstance(request.want, WantChoice):
                 return self._choose(request, request.want, served, deadline)
             reply = self._ask(request, served, deadline)
         except EngineError as error:
             if not isinstance(error, BadAnswer):
-                self._served = None  # whoever answers here next may have another model
+                self._sure = False  # whoever answers here next may have another model
             raise
         return answer_of(reply, request, engine=self.name, model=served.name, shown=self.url)
 
     def health(self) -> Health:
         # Not /health: SGLang's makes the model write a token, which takes a second and more under load.
         try:
-            served = self._served = self._find(_HEALTH_SECONDS)
+            served = self._find(_HEALTH_SECONDS)
         except EngineError as error:
             return Health(ok=False, model=self._options.model, detail=error.message)
         return Health(ok=True, model=served.name, detail=f"context {served.context}" if served.context else "")
@@ -98,6 +101,7 @@ class ServerEngine:
         wanted = self._options.model
         for served in found:
             if not wanted or served.name == wanted:
+                self._served, self._sure = served, True
                 return served
         names = ", ".join(served.name for served in found[:8])
         refused = EngineRefused(

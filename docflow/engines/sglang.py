@@ -4,8 +4,9 @@ What was found with SGLang 0.5.23, and is relied on:
 
 - Log-probabilities are given after the grammar's mask: over the tokens that it allows they sum to 1. So a choice costs
   one constrained chat request, of which the prompt comes from the cache but for its last token. Scoring each choice
-  through /generate (``logprob_start_len``) agrees with it, but takes a request for each choice, each with the images
-  again.
+  through /generate (``logprob_start_len``) gives the same figures for choices of one token each, but computes two or
+  three tokens in a request for each choice, each with the images again; and it scores one way of cutting a choice into
+  tokens, where the constrained answer shows them all.
 - At temperature 0 an answer repeats exactly. ``seed`` is taken, but above temperature 0 it has an effect only on a
   server with ``--enable-deterministic-inference``.
 - Any model's name is answered, by the model that is there; a maximum of tokens beyond the context is refused.

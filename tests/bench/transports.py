@@ -83,20 +83,6 @@ def over_httpx(connections: int) -> Iterator[Send]:
 
 
 @contextmanager
-def over_httpcore(connections: int) -> Iterator[Send]:
-    import httpcore
-
-    headers = [(b"Host", b"127.0.0.1"), (b"Content-Type", b"application/json")]
-
-    def send(url: str, body: bytes) -> bytes:
-        own = [*headers, (b"Content-Length", b"%d" % len(body))]
-        return pool.request("POST", url, headers=own, content=body).content
-
-    with httpcore.ConnectionPool(max_connections=connections, max_keepalive_connections=connections) as pool:
-        yield send
-
-
-@contextmanager
 def over_aiohttp(connections: int) -> Iterator[Send]:
     import aiohttp
 
@@ -122,7 +108,7 @@ def over_aiohttp(connections: int) -> Iterator[Send]:
     loop.close()
 
 
-TRANSPORTS = {"httpx": over_httpx, "httpcore": over_httpcore, "aiohttp": over_aiohttp}
+TRANSPORTS = {"httpx": over_httpx, "aiohttp": over_aiohttp}
 
 
 def measure(send: Send, url: str, body: bytes, calls: int, at_once: int) -> dict[str, float]:

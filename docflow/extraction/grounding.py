@@ -14,8 +14,9 @@ from functools import cached_property
 
 from docflow.documents.model import Box, Page, Word
 from docflow.engines.base import Piece
-from docflow.extraction.orders import is_order
 from docflow.extraction.result import Found
+from docflow.reading.layout import on_one_line, printed_lines
+from docflow.reading.orders import without_orders
 
 FUZZY_LEAST = 82.0
 """Least likeness (rapidfuzz's partial ratio, 0 to 100) at which a longer text counts as found."""
@@ -45,14 +46,16 @@ def squash(text: str) -> str:
 class PageText:
     """The words of one page as strings to search, each character knowing its word.
 
-    Lines that give orders to whoever reads the page by machine are left out: nothing is found there.
+    Lines that give orders to whoever reads the page by machine are left out: nothing is found there. Their words are
+    ``orders``.
     """
 
     page: Page
     words: Sequence[Word] = field(init=False)
+    orders: Sequence[Word] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.words = [word for line in _lines(self.page.words) if not is_order(_joined_text(line)) for word in line]
+        self.words, self.orders = without_orders(self.page.words)
 
     @cached_property
     def _exact(self) -> tuple[str, list[int]]:
@@ -98,18 +101,25 @@ class PageText:
     def pieces(self, first: int, last: int) -> tuple[tuple[Piece, ...], float]:
         """A run of words as a piece a line, and the words' mean score."""
         words = self.words[first : last + 1]
-        pieces = tuple(Piece(self.page.number, Box.around(word.box for word in line)) for line in _lines(words))
+        pieces = tuple(Piece(self.page.number, Box.around(word.box for word in line)) for line in printed_lines(words))
         return pieces, sum(word.score for word in words) / len(words)
 
     def under(self, box: Box) -> list[Word]:
         """The words that lie at least half in a box."""
-        return [
-            word
-            for word in self.words
-            if word.box.y0 < box.y1
-            and word.box.y1 > box.y0  # spares most words the arithmetic: this is asked per value
-            if word.box.intersection(box) >= 0.5 * word.box.area
-        ]
+        return _under(self.words, box)
+
+    def is_ordered(self, box: Box) -> bool:
+        """Whether what stands in a box are orders alone."""
+        return bool(_under(self.orders, box)) and not self.under(box)
+
+
+def _under(words: Iterable[Word], box: Box) -> list[Word]:
+    return [
+        word
+        for word in words
+        if word.box.y0 < box.y1 and word.box.y1 > box.y0  # spares most words the arithmetic: this is asked per value
+        if word.box.intersection(box) >= 0.5 * word.box.area
+    ]
 
 
 def _joined(texts: Sequence[str]) -> tuple[str, list[int]]:
@@ -138,28 +148,6 @@ def _glued(left: str, right: str) -> bool:
     return left.isalnum() and right.isalnum()
 
 
-def _lines(words: Iterable[Word]) -> list[list[Word]]:
-    """Words in reading order, those that follow each other on one line together."""
-    lines: list[list[Word]] = []
-    for word in words:
-        if lines and _same_line(lines[-1][-1], word):
-            lines[-1].append(word)
-        else:
-            lines.append([word])
-    return lines
-
-
-def _joined_text(line: Sequence[Word]) -> str:
-    return " ".join(word.text for word in line)
-
-
-def _same_line(left: Word, right: Word) -> bool:
-    if left.segment == right.segment:
-        return True
-    overlap = min(left.box.y1, right.box.y1) - max(left.box.y0, right.box.y0)
-    return overlap > 0.5 * min(left.box.height, right.box.height) and right.box.x0 >= left.box.x0
-
-
 @dataclass(eq=False)
 class Grounder:
     """Looks values up among the words of a document's pages."""
@@ -176,7 +164,8 @@ class Grounder:
         by_number = {text.page.number: text for text in self.texts}
         words = [word for piece in pieces if piece.page in by_number for word in by_number[piece.page].under(piece.box)]
         if not words:
-            return Place(tuple(pieces), "fuzzy", 0.5)
+            ordered = any(by_number[piece.page].is_ordered(piece.box) for piece in pieces if piece.page in by_number)
+            return NOT_FOUND if ordered else Place(tuple(pieces), "fuzzy", 0.5)
         there = "".join(word.text for word in words)
         score = sum(word.score for word in words) / len(words)
         wanted = re.sub(r"[\s,]+", "", unicodedata.normalize("NFKC", raw)).casefold()
@@ -208,7 +197,7 @@ class Grounder:
             for index in reversed(indexes) if last else indexes:
                 # a value may have been split by the reader: try up to four words on one line
                 for end in range(index, min(index + 4, len(text.words))):
-                    if end > index and not _same_line(text.words[end - 1], text.words[end]):
+                    if end > index and not on_one_line(text.words[end - 1], text.words[end]):
                         break
                     joined = " ".join(word.text for word in text.words[index : end + 1])
                     if any(c.isdigit() for c in joined) and same(joined):

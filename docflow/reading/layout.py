@@ -123,11 +123,6 @@ class Layout:
         return None
 
 
-def layout_of(page: Page) -> Layout:
-    """Group the words of a page. Raises ReadingError or DocumentError when the page cannot be read."""
-    return arrange(page, page.words)
-
-
 def arrange(page: Page, words: Sequence[Word]) -> Layout:
     """Group these words of a page; words without text or with an empty box are left out."""
     kept = [word for word in words if word.text.strip()]
@@ -143,6 +138,25 @@ def arrange(page: Page, words: Sequence[Word]) -> Layout:
         line.index = index
     blocks = _blocks(lines, height)
     return Layout(page, tuple(lines), tuple(blocks), height)
+
+
+def printed_lines(words: Iterable[Word]) -> list[list[Word]]:
+    """Words in their reader's order, those that follow each other on one line together."""
+    lines: list[list[Word]] = []
+    for word in words:
+        if lines and on_one_line(lines[-1][-1], word):
+            lines[-1].append(word)
+        else:
+            lines.append([word])
+    return lines
+
+
+def on_one_line(left: Word, right: Word) -> bool:
+    """Whether a word goes on on the line of the one before it."""
+    if left.segment == right.segment:
+        return True
+    overlap = min(left.box.y1, right.box.y1) - max(left.box.y0, right.box.y0)
+    return overlap > 0.5 * min(left.box.height, right.box.height) and right.box.x0 >= left.box.x0
 
 
 # --- rows -----------------------------------------------------------------------------------------------------

@@ -32,6 +32,7 @@ from docflow.evaluation.scoring import FieldScore, ListScore, mean, rounded, sha
 from docflow.evaluation.truth import Truth, read_truths
 from docflow.fields import locale_named
 from docflow.settings import load_settings
+from tests.bench.missing_rows import measure_missing_rows
 
 ROOT = Path(__file__).resolve().parents[2]
 KEYS = ("company", "date", "address", "total")
@@ -70,9 +71,10 @@ LEAST = {
     "fresh/schemas/lease": 0.85,
     "fresh/schemas/payslip": 0.85,
     "fresh/schemas/lab_report": 0.85,
+    "fresh/missing_rows/noticed": 0.90,
     "calibration/coverage_at_error": 0.50,
 }
-MOST = {"calibration/ece": 0.05, "calibration/error_at_half": 0.01}
+MOST = {"fresh/missing_rows/false_alarms": 0.01, "calibration/ece": 0.05, "calibration/error_at_half": 0.01}
 
 
 def main() -> int:
@@ -340,6 +342,7 @@ def measure_fresh(work: Path, count: int, seed: int) -> dict[str, Any]:
     }
     truths = {truth.name: truth for truth in read_truths(folder / "truth")}
     evaluations: dict[str, Evaluation] = {}
+    with_rows = []
     for program in sorted({about["program"] for about in raw.values()}):
         names = [name for name, about in raw.items() if about["program"] == program]
         schema = next((raw[name]["schema"] for name in names if raw[name]["schema"]), None)
@@ -347,6 +350,10 @@ def measure_fresh(work: Path, count: int, seed: int) -> dict[str, Any]:
         paths = [folder / "documents" / raw[name]["document"] for name in names]
         dataset = _extracted(paths, work / f"out-{program}", **how)
         evaluations[program] = Evaluation(judge(dataset, [truths[name] for name in names], program=program))
+        if program != "form":  # its pairs stand anywhere on the page
+            whole = [name for name in names if raw[name]["status"] != "failed"]
+            records = {folder / "documents" / raw[name]["document"]: raw[name]["record"] for name in whole}
+            with_rows.append((how, records))
     cells, rows, absent = FieldScore(), ListScore(), FieldScore()
     for program in ("receipt", "invoice"):
         if program in evaluations and "items" in evaluations[program].lists:
@@ -361,6 +368,11 @@ def measure_fresh(work: Path, count: int, seed: int) -> dict[str, Any]:
         "seed": seed,
         "documents": len(raw),
         "items": rows.as_dict(cells),
+        "missing_rows": measure_missing_rows(
+            with_rows,
+            [one for name in evaluations if name != "form" for one in evaluations[name].judged.documents],
+            seed,
+        ),
         "form_pairs_f1": rounded(pairs.f1) if pairs else None,
         "auto": _auto(folder, built_in, work),
         "absent_as_absent": rounded(absent.abstention),

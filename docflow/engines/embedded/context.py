@@ -16,7 +16,8 @@ from docflow.fields.dates import FoundDate, find_dates
 from docflow.fields.detection import detect
 from docflow.fields.locale import Locale
 from docflow.fields.text import fold
-from docflow.reading.layout import Cell, Layout, Line, layout_of
+from docflow.reading.layout import Cell, Layout, Line, arrange
+from docflow.reading.orders import without_orders
 
 if TYPE_CHECKING:
     from docflow.engines.embedded.labels import Label
@@ -181,8 +182,11 @@ class Context:
 
     @cached_property
     def layouts(self) -> tuple[Layout, ...]:
-        """One layout a page. Raises ReadingError or DocumentError when a page cannot be read."""
-        return tuple(layout_of(page) for page in self.pages)
+        """One layout a page, without the lines that give orders to machines.
+
+        Raises ReadingError or DocumentError when a page cannot be read.
+        """
+        return tuple(arrange(page, without_orders(page.words)[0]) for page in self.pages)
 
     @cached_property
     def lines(self) -> tuple[Line, ...]:

@@ -7,8 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docflow.documents.model import Box, Page, Word
-from docflow.reading.layout import arrange, layout_of
+from docflow.reading.layout import Layout, arrange
 from tests.unit.pages import page_of
+
+
+def layout_of(page: Page) -> Layout:
+    return arrange(page, page.words)
 
 
 def texts(page: Page) -> list[list[str]]:

@@ -36,19 +36,26 @@ _JPEG_START = b"\xff\xd8\xff"
 class Decoder:
     """Opens documents in decoder processes, at most ``workers`` at once; a context manager.
 
-    ``pdf_dpi`` is the resolution at which PDF pages are rendered (less where a limit asks for it). ``max_side``
-    is the size at which images are expected to be rendered first, which makes exactly that size cheap.
+    ``pdf_dpi`` is the resolution at which PDF pages are rendered (less where a limit asks for it). An image is decoded
+    once to be checked; what comes of that is kept, so that the first use is cheap: its JPEG for a model of
+    ``page_tokens`` tokens where that is given, else its pixels of ``max_side``.
     """
 
     def __init__(
-        self, limits: DecodeLimits | None = None, *, workers: int = 2, pdf_dpi: float = 200, max_side: int = 2_000
+        self,
+        limits: DecodeLimits | None = None,
+        *,
+        workers: int = 2,
+        pdf_dpi: float = 200,
+        max_side: int = 2_000,
+        page_tokens: int | None = None,
     ) -> None:
         if limits is None:
             from docflow.settings import DecodeLimits
 
             limits = DecodeLimits()
         self.limits = limits
-        self._pdf_dpi, self._max_side = pdf_dpi, max_side
+        self._pdf_dpi, self._max_side, self._page_tokens = pdf_dpi, max_side, page_tokens
         self._workers = max(1, workers)
         self._running = 0
         self._idle: list[DecoderProcess] = []
@@ -91,7 +98,7 @@ class Decoder:
         pages: list[Page] = []
         with self._process(content.id) as process:
             process.used += 1
-            content.send("open", process, data)
+            content.send(process, data, "open", self._max_side, self._page_tokens)
             while "end" not in (answer := process.receive())[0]:
                 try:
                     pages.append(_page(content, len(pages) + 1, *answer))
@@ -192,7 +199,7 @@ class Decoder:
         process.send(request)
         answer = process.receive()
         if answer[0].get("missing"):
-            content.send("hold", process, content.read())
+            content.send(process, content.read(), "hold")
             process.receive()
             process.send(request)
             answer = process.receive()
@@ -207,9 +214,16 @@ class _Content:
         self.id, self.kind = id_, kind
         self.data: bytes | None = data
 
-    def send(self, what: str, process: DecoderProcess, data: bytes) -> None:
-        max_side = self._decoder._max_side if what == "open" else None
-        process.send({"do": what, "id": self.id, "media_type": self.kind, "max_side": max_side}, data)
+    def send(
+        self,
+        process: DecoderProcess,
+        data: bytes,
+        what: str,
+        max_side: int | None = None,
+        page_tokens: int | None = None,
+    ) -> None:
+        request = {"do": what, "id": self.id, "media_type": self.kind}
+        process.send({**request, "max_side": max_side, "page_tokens": page_tokens}, data)
 
     def read(self) -> bytes:
         """The document's bytes, the same as when it was opened. Raises DocumentError."""

@@ -74,7 +74,7 @@ class Worker:
         if header["media_type"] == PDF:
             document = Pdf(body, self._limits)
         else:
-            document = Picture(body, header["media_type"], self._limits, header.get("max_side"))
+            document = Picture(body, header["media_type"], self._limits, header["max_side"], header["page_tokens"])
         self._held[header["id"]] = document
         while len(self._held) > 1 and (
             len(self._held) > _MOST_HELD

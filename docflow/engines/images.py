@@ -1,27 +1,22 @@
-"""Pages as images for a model: fitted to Qwen2-VL's grid of cells, encoded once, the same bytes every time.
+"""Pages as images for a model: fitted to the model's grid, encoded once, the same bytes every time.
 
-Qwen2-VL reads an image in patches of 14 x 14 pixels, four of which make one token: a cell of 28 x 28. An image whose
-sides are whole cells, with no more of them than the server allows, is taken as it is; any other is resampled by the
-server, once more and on its own terms. A server's cache goes by the pixels, so a page must always come out the same.
+A server's cache goes by the pixels, so a page must always come out the same: the image is made in one way, by one
+decoder, and kept as long as its page.
 """
 
 from __future__ import annotations
 
 import base64
-import math
 import threading
 from dataclasses import dataclass, field
 from functools import cached_property
 from weakref import WeakKeyDictionary
 
+from docflow.documents.grid import CELL, MAX_TOKENS, fitted_size
 from docflow.documents.model import Box, Page
 
-CELL = 28
-"""Pixels of a token's side."""
-MAX_TOKENS = 1280
-MIN_TOKENS = 4
-MOST_RATIO = 200
-"""Qwen2-VL's processor refuses images whose longer side is more times the shorter."""
+__all__ = ["CELL", "MAX_TOKENS", "PageImage", "fitted_size", "page_image"]
+
 PDF_DPI = 300
 """A PDF page has no pixels of its own: it counts as scanned at this resolution."""
 
@@ -77,26 +72,3 @@ def page_image(page: Page, max_tokens: int = MAX_TOKENS) -> PageImage:
             image = PageImage(data, "image/jpeg", width, height, tokens, (page.width, page.height))
             kept.images[width, height] = image
         return image
-
-
-def fitted_size(width: float, height: float, max_tokens: int = MAX_TOKENS) -> tuple[int, int]:
-    """The size in pixels at which a page of ``width`` x ``height`` pixels is shown to a model.
-
-    Whole cells, at most ``max_tokens`` of them; no larger than the page, but for a page of less than four cells; the
-    page's shape is kept as well as whole cells allow.
-    """
-    short, long = sorted((width, height))
-    scale = min(1.0, math.sqrt(max_tokens * CELL * CELL / (width * height))) / CELL
-    fewest, most = _grid(short * scale, long * scale, max_tokens)
-    return (fewest * CELL, most * CELL) if width <= height else (most * CELL, fewest * CELL)
-
-
-def _grid(short: float, long: float, max_tokens: int) -> tuple[int, int]:
-    """The whole numbers of cells nearest to these, in shape first (four times over) and in area."""
-    grids = [(2, 2), (1, 4)]
-    for a in {max(1, math.floor(short)), math.ceil(short)}:
-        for b in (math.floor(long), math.ceil(long)):
-            grids.append((a, min(max(a, b), MOST_RATIO * a, max_tokens // a)))
-    allowed = [(a, b) for a, b in grids if a <= b and MIN_TOKENS <= a * b <= max_tokens]
-    ratio, area = long / short, short * long
-    return min(allowed, key=lambda g: (4 * abs(math.log(g[1] / g[0] / ratio)) + abs(math.log(g[0] * g[1] / area)), g))

@@ -73,6 +73,8 @@ def test_the_same_page_is_the_same_bytes_whatever_was_asked_before(options: dict
     again.render(0, 100, None)
     again.encoded(0, 56, 84)
     assert again.encoded(0, 336, 448) == first
+    prepared = Picture(data, "image/jpeg", LIMITS, None, page_tokens=16 * 12)
+    assert [prepared.encoded(0, 336, 448) for _ in range(2)] == [first] * 2
 
 
 def test_a_cut_off_image_is_broken_when_it_is_encoded_too() -> None:
@@ -81,6 +83,8 @@ def test_a_cut_off_image_is_broken_when_it_is_encoded_too() -> None:
     picture.data = data[: len(data) // 2]
     with pytest.raises(BrokenDocument):
         picture.encoded(0, 336, 448)
+    with pytest.raises(BrokenDocument):
+        Picture(data[: len(data) // 2], "image/jpeg", LIMITS, 2_000, page_tokens=1280)
 
 
 def test_a_pdf_page_is_drawn_to_fill_the_size() -> None:

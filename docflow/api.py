@@ -86,11 +86,13 @@ def extract(
     program: str | Program | type[BaseModel] | None = None,
     schema: str | None = None,
     name: str | None = None,
-    engine: str | Engine | None = None,
+    engine: str | Sequence[str] | Engine | None = None,
+    fallback: str | Sequence[str] | None = None,
     out: str | os.PathLike[str] | None = None,
     concurrency: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
+    redo_fallback: bool = False,
     split: bool | None = None,
     runner: Runner | None = None,
     settings: Settings | None = None,
@@ -100,16 +102,32 @@ def extract(
 
     ``source`` is a path, a folder, a glob, bytes, an open binary file, a PIL image, or a list of these. ``program`` is
     a name such as ``"receipt"``, a Program, or a Pydantic model; ``schema`` a JSON Schema file in its place; without
-    either, docflow finds out what kind of document each one is. With ``out`` rows are added to the dataset there, and
-    what is done already is skipped; without it the results are in ``Run.results``, all in memory. With ``split`` a file
-    may hold several documents and gives a result for each (``first_page``, ``last_page``). Where PREFECT_API_URL
-    is set, or inside a Prefect flow or task, the run is a flow of its own there (``runner`` says otherwise).
+    either, docflow finds out what kind of document each one is. ``engine`` is a name such as ``"embedded"``, a server
+    such as ``"sglang=http://gpu1:30000"``, several of these, or an Engine; ``fallback`` names those that answer while
+    the servers are away, and ``redo_fallback`` asks again what they answered. With ``out`` rows are added to the dataset
+    there, and what is done already is skipped; without it the results are in ``Run.results``, all in memory. With
+    ``split`` a file may hold several documents and gives a result for each (``first_page``, ``last_page``). Where
+    PREFECT_API_URL is set, or inside a Prefect flow or task, the run is a flow of its own there (``runner`` says
+    otherwise).
 
     Raises UsageError, NothingToDo, EngineError or StorageError for what stops the run as a whole, and
     KeyboardInterrupt, once what is done is written, when it was interrupted. A document that fails is a result.
     """
     options = _options(
-        source, program, schema, name, engine, out, concurrency, limit, retry_failed, split, runner, settings
+        source,
+        program=program,
+        schema=schema,
+        name=name,
+        engine=engine,
+        fallback=fallback,
+        out=out,
+        concurrency=concurrency,
+        limit=limit,
+        retry_failed=retry_failed,
+        redo_fallback=redo_fallback,
+        split=split,
+        runner=runner,
+        settings=settings,
     )
     results: list[Result[Any]] = []
     done = _run(options, progress, results.append if out is None else None, prefect_from=None)
@@ -134,7 +152,7 @@ def iter_records(
 
     Raises what ``extract`` raises.
     """
-    stream = _Stream(_options(source, program, runner="direct", **how))
+    stream = _Stream(_options(source, program=program, runner="direct", **how))
     try:
         yield from stream
     finally:
@@ -151,7 +169,7 @@ async def aiter_records(
     source: Sources, *, program: str | Program | type[BaseModel] | None = None, **how: Any
 ) -> AsyncIterator[Result[Any]]:
     """``iter_records`` for ``async for``: the event loop goes on meanwhile."""
-    stream = _Stream(_options(source, program, runner="direct", **how))
+    stream = _Stream(_options(source, program=program, runner="direct", **how))
     try:
         while (result := await asyncio.to_thread(stream.next)) is not None:
             yield result
@@ -167,43 +185,24 @@ def open(out: str | os.PathLike[str]) -> Dataset:  # noqa: A001 (read as docflow
     return Dataset(Path(out))
 
 
-def _options(
-    source: Any,
-    program: str | Program | type[BaseModel] | None = None,
-    schema: str | None = None,
-    name: str | None = None,
-    engine: str | Engine | None = None,
-    out: str | os.PathLike[str] | None = None,
-    concurrency: int | None = None,
-    limit: int | None = None,
-    retry_failed: bool = False,
-    split: bool | None = None,
-    runner: Runner | None = None,
-    settings: Settings | None = None,
-) -> RunOptions:
+def _options(source: Any, *, split: bool | None = None, **how: Any) -> RunOptions:
+    """The options of a run over ``source``; ``how`` are those of RunOptions, of which None is as good as not given."""
     from docflow.settings import load_settings
 
-    settings = settings or load_settings()
+    given = {key: value for key, value in how.items() if value is not None}
+    if "program" not in given and "schema" not in given:
+        given["program"] = "auto"
+    if "out" in given:
+        given["out"] = Path(given["out"])
+    settings = given["settings"] if "settings" in given else load_settings()
     if split is not None:
         extraction = settings.extraction.model_copy(update={"split": split})
         settings = settings.model_copy(update={"extraction": extraction})
-
+    given["settings"] = settings
     # An open file iterates over its lines, and text over its letters: they are one source each.
     one = isinstance(source, str | bytes | bytearray | memoryview | os.PathLike) or hasattr(source, "read")
     sources = tuple(source) if isinstance(source, Iterable) and not one else (source,)
-    return RunOptions(
-        sources=sources,
-        program="auto" if program is None and schema is None else program,
-        schema=schema,
-        name=name,
-        out=None if out is None else Path(out),
-        engine=engine,
-        concurrency=concurrency,
-        limit=limit,
-        retry_failed=retry_failed,
-        runner=runner,
-        settings=settings,
-    )
+    return RunOptions(sources=sources, **given)
 
 
 class _Stream:

@@ -66,14 +66,17 @@ def extract(
     sources: list[str],
     out: str,
     program: str = "auto",
-    engine: str | None = None,
+    engine: str | list[str] | None = None,
+    fallback: str | list[str] | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
+    redo_fallback: bool = False,
     run_id: str | None = None,
 ) -> dict[str, Any]:
     """Extract typed records from documents into the dataset at ``out``; counts by status.
 
-    With the ``run_id`` of a run that this process began already, that run is gone on with. Raises what
+    Keep credentials out of ``engine`` and ``fallback``, which Prefect's database keeps: name servers that need them in
+    the settings. With the ``run_id`` of a run that this process began already, that run is gone on with. Raises what
     ``docflow.runs.execute`` raises.
     """
     if run_id in running:
@@ -82,9 +85,11 @@ def extract(
         sources=tuple(sources),
         program=program,
         engine=engine,
+        fallback=fallback,
         out=Path(out),
         limit=limit,
         retry_failed=retry_failed,
+        redo_fallback=redo_fallback,
         settings=load_settings(),
         run_id=run_id or new_run_id(),
     )

@@ -11,6 +11,7 @@ from docflow.cli import options
 
 def config(
     engine: options.Engine = None,
+    fallback: options.Fallback = None,
     concurrency: options.Concurrency = None,
     runner: options.Runner = None,
     grounding: options.Grounding = None,
@@ -33,7 +34,13 @@ def config(
     from docflow.settings import explain_settings
 
     flags = options.given(
-        engine=engine, concurrency=concurrency, runner=runner, grounding=grounding, locale=locale, ocr_model=ocr_model
+        engine=engine,
+        fallback=fallback,
+        concurrency=concurrency,
+        runner=runner,
+        grounding=grounding,
+        locale=locale,
+        ocr_model=ocr_model,
     )
     settings = explain_settings(flags)
     if as_json:

@@ -65,7 +65,16 @@ def extract(
             "--retry-failed", help="Try the documents again that failed in an earlier run.", rich_help_panel=WHAT
         ),
     ] = False,
+    redo_fallback: Annotated[
+        bool,
+        typer.Option(
+            "--redo-fallback",
+            help="Ask the documents again that a fallback answered in an earlier run.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
     engine: options.Engine = None,
+    fallback: options.Fallback = None,
     concurrency: options.Concurrency = None,
     runner: options.Runner = None,
     grounding: options.Grounding = None,
@@ -94,6 +103,7 @@ def extract(
         docflow extract scans
         docflow extract "scans/**/*.pdf" --program invoice --out invoices
         docflow extract contracts --schema lease.schema.json --json
+        docflow extract scans --engine sglang=http://gpu1:30000 --fallback vllm=http://gpu3:8000
     """
     from docflow.api import run
     from docflow.cli.failures import INTERRUPTED
@@ -106,6 +116,7 @@ def extract(
 
     flags = options.given(
         engine=engine,
+        fallback=fallback,
         concurrency=concurrency,
         runner=runner,
         grounding=grounding,
@@ -123,6 +134,7 @@ def extract(
         out=out,
         limit=limit,
         retry_failed=retry_failed,
+        redo_fallback=redo_fallback,
         settings=settings,
     )
     records = RecordWriter(sys.stdout) if as_json else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,13 +15,24 @@ RUNNING = "How it runs"
 READING = "How documents are read"
 
 Engine = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--engine",
         "-e",
         metavar="ENGINE",
-        help="Who answers: a name, or NAME=URL. The embedded engine needs no download, no network and no GPU.",
+        help="Who answers: embedded, sglang=URL or vllm=URL; given several times, they share the work. The embedded "
+        "engine needs no download, no network and no GPU.",
         show_default="embedded",
+        rich_help_panel=RUNNING,
+    ),
+]
+Fallback = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fallback",
+        metavar="ENGINE",
+        help="Who answers while those are away, in the order given: as for --engine. embedded is a last resort: it "
+        "answers when all servers stay away.",
         rich_help_panel=RUNNING,
     ),
 ]
@@ -119,7 +131,8 @@ def second_opinions(settings: Settings, *, verify: bool, cheap_first: bool) -> S
 
 def given(
     *,
-    engine: str | None,
+    engine: Sequence[str] | None,
+    fallback: Sequence[str] | None,
     concurrency: int | None,
     runner: str | None,
     grounding: str | None,
@@ -130,7 +143,8 @@ def given(
 ) -> dict[str, Any]:
     """The settings that were given as flags, by key."""
     flags = {
-        "engine": engine,
+        "engine": list(engine) if engine else None,
+        "fallbacks": list(fallback) if fallback else None,
         "concurrency": concurrency,
         "runner": runner,
         "extraction.grounding": grounding,

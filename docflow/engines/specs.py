@@ -133,8 +133,8 @@ class Roles:
 
     @property
     def alone(self) -> bool:
-        """Whether there is one engine in this process, and none to stand in for it: no pool is needed."""
-        return len(self.engines) == 1 and not self.fallbacks and not self.engines[0].is_server
+        """Whether there is one engine, in this process: no pool is needed."""
+        return len(self.engines) == 1 and not self.engines[0].is_server
 
 
 def entries_of(given: str | Sequence[str]) -> list[str]:
@@ -155,6 +155,8 @@ def parse_roles(engines: str | Sequence[str], fallbacks: str | Sequence[str] = "
     specs = [EngineSpec.parse(entry) for entry in entries_of(engines)]
     if not specs:
         raise ConfigError("no engine is named", hint="Leave --engine out to use the embedded one.")
+    if not any(spec.is_server for spec in specs):  # what answers in this process is never away
+        return Roles(tuple(specs))
     stands_in: dict[str, list[str]] = {}
     own: list[EngineSpec] = []
     for entry in entries_of(fallbacks):

@@ -193,7 +193,7 @@ class _SlowToStart(docflow.ScriptedEngine):
 
 def test_a_run_that_is_left_while_it_is_made_ready_does_no_work(scans: Path, how: dict[str, Any]) -> None:
     engine = _SlowToStart()
-    stream = _Stream(_options(scans, Ticket, engine=engine, settings=how["settings"], runner="direct"))
+    stream = _Stream(_options(scans, program=Ticket, engine=engine, settings=how["settings"], runner="direct"))
     assert engine.asked.wait(30)
     leaving = threading.Thread(target=stream.close)
     leaving.start()

@@ -146,11 +146,15 @@ class EmbeddedServer:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.wait()
+        self.stop()
         for stream in (self._process.stdin, self._process.stdout):
             if stream is not None:
                 stream.close()
+
+    def stop(self) -> None:
+        """End the process, if it still runs."""
+        self._process.kill()
+        self._process.wait()
 
     @property
     def environment(self) -> dict[str, str]:

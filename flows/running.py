@@ -54,8 +54,10 @@ def is_inside_a_flow() -> bool:
     return FlowRunContext.get() is not None or TaskRunContext.get() is not None
 
 
-_own: contextlib.ExitStack | None = None
+_own: EmbeddedServer | None = None
 """docflow's own server, once there is one: it serves every run of this process, and ends with it."""
+_lost: str | None = None
+"""Why it is gone, once it is: Prefect knows of no other, because it reads its settings when it is imported."""
 _own_lock = threading.Lock()
 
 
@@ -64,29 +66,36 @@ def _have_prefect(execution: Execution, only_if_long: bool) -> bool:
 
     Whether there is still something to do for it. Raises ServerUnavailable.
     """
-    global _own
+    global _own, _lost
     with _own_lock:
-        if _own is not None or "prefect" in sys.modules:  # a program that uses Prefect itself: its settings stand
-            return True
-        with contextlib.ExitStack() as starting:
-            home = starting.enter_context(contextlib.closing(Home(execution.options.settings.cache_dir)))
-            if os.environ.get("PREFECT_API_URL"):
-                with _environment(home.quiet):
-                    import prefect.main
+        if _lost is not None:
+            raise ServerUnavailable(_lost)
+        if _own is None:
+            if "prefect" in sys.modules:  # a program that uses Prefect itself: its settings stand
                 return True
-            server = starting.enter_context(EmbeddedServer(home))
-            with _environment(server.environment):
-                import prefect.main  # noqa: F401 (Prefect reads its environment when it is imported)
+            with contextlib.ExitStack() as starting:
+                home = starting.enter_context(contextlib.closing(Home(execution.options.settings.cache_dir)))
+                if os.environ.get("PREFECT_API_URL"):
+                    with _environment(home.quiet):
+                        import prefect.main
+                    return True
+                server = starting.enter_context(EmbeddedServer(home))
+                with _environment(server.environment):
+                    import prefect.main  # noqa: F401 (Prefect reads its environment when it is imported)
+                _own = server
+                # After Prefect's own farewells, which still want to reach the server.
+                atexit.register(starting.pop_all().close)
 
-            def is_wanted() -> bool:
-                execution.write_whole_chunks()
-                return not (execution.stopping or (only_if_long and execution.is_through()))
+        def is_wanted() -> bool:
+            execution.write_whole_chunks()
+            return not (execution.stopping or (only_if_long and execution.is_through()))
 
-            if not server.wait(meanwhile=is_wanted):
-                return False
-            _own = starting.pop_all()
-            atexit.register(_own.close)  # after Prefect's own farewells, which still want to reach the server
-            return True
+        try:
+            return _own.wait(meanwhile=is_wanted)  # where that is False, it goes on coming up for the next run
+        except ServerUnavailable as error:
+            _own.stop()
+            _lost = str(error)
+            raise
 
 
 @contextlib.contextmanager
@@ -137,6 +146,7 @@ def _run_flow(execution: Execution, faults: list[BaseException]) -> None:
         "engine": execution.run.engine,
         "limit": options.limit,
         "retry_failed": options.retry_failed,
+        "redo_fallback": options.redo_fallback,
     }
     try:
         extract(**named, run_id=run_id)

@@ -248,6 +248,44 @@ def test_a_run_that_is_through_at_once_waits_for_no_server(
     assert len(Dataset(tmp_path / "out")) == 25
 
 
+LATER_RUNS = """
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from docflow.flows import running
+from docflow.flows.embedded import ServerUnavailable
+from docflow.settings import Settings
+
+def is_wanted(through):
+    options = SimpleNamespace(settings=Settings(cache_dir=Path(sys.argv[1])))
+    execution = SimpleNamespace(options=options, stopping=False, write_whole_chunks=list, is_through=lambda: through)
+    return running._have_prefect(execution, only_if_long=True)
+
+print(is_wanted(through=True))
+print(is_wanted(through=False), running._own._answers())
+running._own.stop()
+for _ in range(2):
+    try:
+        is_wanted(through=False)
+    except ServerUnavailable as error:
+        print(str(error)[:24])
+"""
+
+
+def test_a_server_that_one_run_did_not_wait_for_serves_the_next_and_one_that_is_gone_is_asked_no_more(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", LATER_RUNS, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=180,
+        check=False,
+    )
+    assert ended.stdout == "False\nTrue True\n" + "it ended with code -9; s\n" * 2, ended.stderr
+
+
 def test_without_a_place_for_its_server_the_run_goes_on_without_prefect(
     scans: Path, tmp_path: Path, environment: dict[str, str]
 ) -> None:

@@ -174,6 +174,8 @@ class EngineRefused(EngineError):
 class BadAnswer(EngineError):
     """The engine answered something that is no answer: empty, truncated, not the JSON it was asked for."""
 
+    hint = "Ask again with --retry-failed; where it stays so, docflow engines check URL tells what the server can do."
+
 
 class NoEngine(EngineError):
     """No engine of the pool is usable."""

@@ -14,6 +14,7 @@ from docflow.documents.decoder import Decoder
 from docflow.documents.sniff import HEAD_BYTES, SUFFIXES, media_type
 from docflow.documents.sources import SourceItem, from_bytes, from_file, from_image
 from docflow.engines.base import Engine
+from docflow.engines.images import MAX_TOKENS
 from docflow.engines.pool import Pool
 from docflow.errors import ConfigError, EngineUnavailable, NoEngine, UsageError
 from docflow.evaluation.calibration import Calibration
@@ -24,6 +25,8 @@ ENGINE_CONCURRENCY = 8
 """Documents in work at once for an engine that computes elsewhere and does not say how many it takes."""
 CHEAP = "embedded"
 """The engine that answers first where another is asked only what that one is unsure of."""
+WITHOUT_IMAGES = ("embedded", "scripted")
+"""Engines that are shown words, or nothing at all."""
 MOST_OCR_PROCESSES = 16
 OCR_PROCESS_BYTES = 1.5 * (1 << 30)
 """What an OCR process may come to need for large pages (0.9 GiB were seen), with room for all else."""
@@ -110,6 +113,9 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
     if concurrency is None:
         wanted = engine.concurrency if isinstance(engine, Pool) else ENGINE_CONCURRENCY
         concurrency = cores + 2 if engine.name == "embedded" else max(wanted, cores + 2)
+    page_tokens = None
+    if cheap is None and engine.name not in WITHOUT_IMAGES:
+        page_tokens = settings.extraction.page_tokens or MAX_TOKENS
     most = max(1, min(MOST_OCR_PROCESSES, int(usable_memory() / OCR_PROCESS_BYTES)))
     workers = 1 if one_image else min(cores, concurrency, most)
     return Resources(
@@ -120,6 +126,7 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
             workers=min(cores, concurrency),
             pdf_dpi=settings.reading.pdf_dpi,
             max_side=settings.reading.max_side,
+            page_tokens=page_tokens,
         ),
         reader=Reader(settings.reading, settings.cache_dir, workers, threads=max(1, cores // workers)),
         concurrency=concurrency,

@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import re
+import socket
 import threading
 import time
 import weakref
 from collections.abc import Mapping
 from concurrent.futures import CancelledError, Future
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
 """A long answer with the probabilities of its tokens is a few megabytes; more is a fault, and must not fill memory."""
 MOST_ERROR_BYTES = 64 * 1024
+_LARGE_BODY = 1024 * 1024
 _KEEP_SECONDS = 4.0  # both servers end an idle connection after 5 s: a request on its way then would be lost
 _GRACE_SECONDS = 5.0
 _MESSAGE_LENGTH = 300
@@ -130,12 +134,13 @@ class Transport:
 
 
 class _Client:
-    """The event loop in its thread, and the session in it."""
+    """The event loop in its thread, and the session in it. Holds no reference to its Transport."""
 
     def __init__(self, address: Address, options: ServerOptions) -> None:
         self._address = address
         self._options = options
         self._session: aiohttp.ClientSession | None = None
+        self._sockets: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="docflow-transport", daemon=True)
         self._thread.start()
@@ -155,11 +160,13 @@ class _Client:
         import aiohttp
 
         shown = self._address.shown
+        # In pieces where it is large: one body would hold up the others. Small ones cost less as they are.
+        data = io.BytesIO(body) if body is not None and len(body) > _LARGE_BODY else body
         try:
             async with (
                 asyncio.timeout(seconds),  # aiohttp's own total rounds up to whole seconds
                 self._opened().request(
-                    method, self._address.base + path, data=body, allow_redirects=False, headers=_HEADERS
+                    method, self._address.base + path, data=data, allow_redirects=False, headers=_HEADERS
                 ) as response,
             ):
                 return Reply(response.status, await _read(response, shown), retry_after(response.headers))
@@ -186,7 +193,11 @@ class _Client:
         if self._session is None:
             authorization = self._address.authorization
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=self._options.connections, keepalive_timeout=_KEEP_SECONDS),
+                connector=aiohttp.TCPConnector(
+                    limit=self._options.connections,
+                    keepalive_timeout=_KEEP_SECONDS,
+                    socket_factory=self._socket,
+                ),
                 timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._options.connect_seconds),
                 headers={"Authorization": authorization} if authorization else {},
                 cookie_jar=aiohttp.DummyCookieJar(),
@@ -195,6 +206,12 @@ class _Client:
             )
         return self._session
 
+    def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, protocol, _, _ = address
+        made = socket.socket(family, kind, protocol)
+        self._sockets.add(made)
+        return made
+
     async def _end(self) -> None:
         others = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in others:
@@ -202,6 +219,10 @@ class _Client:
         await asyncio.gather(*others, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
+        for one in self._sockets:  # a connection with something left to send to a server that reads nothing stays open
+            with suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+        await asyncio.sleep(0.01)  # connections that are closing are closed by the loop, once it turns again
 
 
 async def _read(response: aiohttp.ClientResponse, shown: str) -> bytes:

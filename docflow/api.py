@@ -104,9 +104,9 @@ def extract(
     a name such as ``"receipt"``, a Program, or a Pydantic model; ``schema`` a JSON Schema file in its place; without
     either, docflow finds out what kind of document each one is. ``engine`` is a name such as ``"embedded"``, a server
     such as ``"sglang=http://gpu1:30000"``, several of these, or an Engine; ``fallback`` names those that answer while
-    the servers are away, and ``redo_fallback`` asks again what they answered. With ``out`` rows are added to the dataset
-    there, and what is done already is skipped; without it the results are in ``Run.results``, all in memory. With
-    ``split`` a file may hold several documents and gives a result for each (``first_page``, ``last_page``). Where
+    the servers are away, and ``redo_fallback`` asks again what they answered. With ``out`` rows are added to the
+    dataset there, and what is done already is skipped; without it the results are in ``Run.results``, all in memory.
+    With ``split`` a file may hold several documents and gives a result for each (``first_page``, ``last_page``). Where
     PREFECT_API_URL is set, or inside a Prefect flow or task, the run is a flow of its own there (``runner`` says
     otherwise).
 

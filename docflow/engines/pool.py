@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import logging
 import threading
 import time
@@ -19,7 +20,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from docflow.engines.admission import LEAD_SECONDS, Gate, Ticket, beginnings_of
-from docflow.engines.base import Answer, Engine, Health, Request
+from docflow.engines.base import Answer, Engine, Health, Request, WantJson
 from docflow.engines.breaker import Breaker, State
 from docflow.engines.specs import EngineSpec
 from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout, EngineUnavailable, NoEngine
@@ -94,12 +95,16 @@ class _Home:
 
 @dataclass(slots=True)
 class _Asking:
-    """What has become of one request so far: how often it was sent, and why it is not answered yet."""
+    """What has become of one request so far: how often it was sent, and why it is not answered yet.
+
+    ``poor`` is an answer that is not the JSON that was asked for, kept for want of a better one.
+    """
 
     sent: int = 0
     failures: int = 0
     timeouts: int = 0
     asked_elsewhere: bool = False
+    poor: Answer | None = None
     busy_since: float | None = None
     refusal: EngineError | None = None
 
@@ -217,6 +222,8 @@ class Pool:
 
         One request is sent at most five times, and at most twice where it is not answered in time. While no server is
         usable at all it waits, until they have been away for ``settings.wait_seconds``: then it fails with NoEngine.
+        An answer that is not the JSON that was asked for is asked of another server once, where there is one: the
+        first may have lost its grammar.
         """
         ticket = self._ticket(request)
         asking = _Asking()
@@ -228,6 +235,8 @@ class Pool:
                 failure = _without_secrets(error, server.spec)
                 self._failed(server, ticket, failure)
                 if not self._goes_on(asking, ticket, server, failure):
+                    if asking.poor is not None:
+                        return asking.poor
                     final = asking.refusal or failure  # the first refusal tells more than what came of asking elsewhere
                     final.attempts = asking.sent
                     raise final from failure.__cause__
@@ -236,13 +245,25 @@ class Pool:
                 raise
             else:
                 self._answered(server, ticket, answer)
-                return replace(
+                answer = replace(
                     answer,
                     engine=answer.engine or server.spec.name,
                     model=answer.model or server.model,
                     attempts=asking.sent + answer.attempts,
                     fallback=server.fallback,
+                    usage=asking.poor.usage + answer.usage if asking.poor is not None else answer.usage,
                 )
+                if _is_poor(answer, request) and self._can_ask_elsewhere(asking, ticket, server):
+                    asking.sent, asking.poor = answer.attempts, answer
+                    continue
+                return answer
+
+    def _can_ask_elsewhere(self, asking: _Asking, ticket: Ticket, server: Server) -> bool:
+        """Whether to ask another server the same, which is done once."""
+        ticket.avoid.add(server)
+        first, asking.asked_elsewhere = not asking.asked_elsewhere, True
+        with self._lock:
+            return first and any(self._alive(other) for other in self._servers if other not in ticket.avoid)
 
     def _goes_on(self, asking: _Asking, ticket: Ticket, server: Server, failure: EngineError) -> bool:
         """Whether to send the request once more; pauses where that is to the same server."""
@@ -263,8 +284,7 @@ class Pool:
         if isinstance(failure, EngineRefused):
             return failure.elsewhere and others
         if isinstance(failure, BadAnswer) or not failure.retryable:
-            first, asking.asked_elsewhere = not asking.asked_elsewhere, True
-            return first and others
+            return self._can_ask_elsewhere(asking, ticket, server)
         if not others:
             if asking.refusal is not None:
                 return False
@@ -516,6 +536,17 @@ class Pool:
 def _rendezvous(document: str, server: str) -> bytes:
     """A document's order of preference among servers: the same in every run, and for most after one has gone."""
     return hashlib.blake2b(f"{document}\0{server}".encode(), digest_size=8).digest()
+
+
+def _is_poor(answer: Answer, request: Request) -> bool:
+    """Whether JSON was asked for, and what came is none."""
+    if not isinstance(request.want, WantJson) or request.begun:
+        return False
+    text = answer.text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
+    try:
+        return not isinstance(json.loads(text), dict)
+    except (ValueError, RecursionError):
+        return True
 
 
 def _shown(text: str, spec: EngineSpec) -> str:

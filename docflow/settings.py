@@ -66,6 +66,9 @@ class ReadingSettings(_Group):
         None, description="folder with det.onnx, rec.onnx and dict.txt to use in place of the built-in OCR models"
     )
     ocr_seconds: Annotated[float, Field(gt=0)] = Field(120, description="longest time for OCR of one page")
+    ocr_recycle_after: Annotated[int, Field(gt=0)] = Field(
+        1_000, description="pages after which an OCR process is replaced"
+    )
     cache: bool = Field(True, description="keep the words of pages that were read, so that no page is read twice")
     cache_mb: Annotated[float, Field(gt=0)] = Field(1_024, description="size of the words cache, in MiB")
 

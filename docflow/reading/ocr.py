@@ -1,7 +1,8 @@
 """Pages without a text layer -> words, by OCR in worker processes of their own.
 
 onnxruntime's threads, hostile pixels and a crash stay in the worker: a worker that dies or takes too long is replaced,
-and only its page is lost. The parent never imports numpy, OpenCV or onnxruntime.
+and only its page is lost. One that has read many pages is replaced between two of them, whatever leaks in it. The
+parent never imports numpy, OpenCV or onnxruntime.
 """
 
 from __future__ import annotations
@@ -143,7 +144,7 @@ class Reader:
     def _give_back(self, worker: _Worker, usable: bool) -> None:
         with self._free:
             self._busy.remove(worker)
-            usable = usable and not self._closed
+            usable = usable and not self._closed and worker.pages < self._settings.ocr_recycle_after
             if usable:
                 self._idle.append(worker)
             self._free.notify()
@@ -195,6 +196,8 @@ class _Worker:
         except OSError as error:
             raise ReadingError(f"no OCR process can be started: {error}") from error
         self._ready = False
+        self.pages = 0
+        """How many it was given to read."""
 
     def read(self, pixels: bytes, width: int, height: int, seconds: float) -> dict[str, Any]:
         """The words and legibility of an image. Raises _PageError, or ReadingError: then the worker is of no use."""
@@ -203,6 +206,7 @@ class _Worker:
             if "error" in hello:
                 raise ReadingError(f"OCR cannot be loaded: {hello['error']}", retryable=False)
             self._ready = True
+        self.pages += 1
         header = json.dumps({"width": width, "height": height}).encode()
         answer = self._exchange(seconds, "OCR of the page", header, pixels)
         if "error" in answer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from PIL import Image
 from docflow.documents.model import Box, Page, Word
 from docflow.errors import ConfigError, ReadingError
 from docflow.reading import Reader, is_readable
+from docflow.reading.ocr import _KEEP_MEMORY
 from docflow.settings import ReadingSettings
 from tests.unit.reading.photographs import RECEIPT, page_with, photograph
 
@@ -227,6 +229,42 @@ def test_a_worker_that_is_killed_between_two_pages_loses_none() -> None:
         os.kill(killed, signal.SIGKILL)
         os.waitid(os.P_PID, killed, os.WEXITED | os.WNOWAIT)
         assert reader.words(page_with(photograph())) == before
+
+
+def test_a_worker_that_has_read_its_pages_is_replaced_and_none_is_lost() -> None:
+    pages = [page_with(photograph((f"Invoice number {number}",))) for number in range(4711, 4716)]
+    with Reader(ReadingSettings(ocr_recycle_after=2), None, workers=1, threads=2) as reader:
+        reader.warm()
+        first = _pid(reader)
+        with ThreadPoolExecutor(3) as pool:
+            found = list(pool.map(reader.words, pages))
+        assert [texts(words)[2] for words in found] == ["4711", "4712", "4713", "4714", "4715"]
+        assert _pid(reader) != first
+        assert not _alive(first)
+        assert len(reader._idle) == 1
+
+
+FRAGMENTED = """
+from docflow.reading.worker import _give_memory_back, _resident
+before = _resident()
+tensors, kept = [], []
+for _ in range(200):
+    tensors.append(b"." * (1 << 20))
+    kept.append(b"." * 4096)
+tensors.clear()
+between = _resident() - before
+_give_memory_back()
+print(between >> 20, (_resident() - before) >> 20)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no malloc_trim")
+def test_a_worker_gives_back_the_memory_between_what_it_uses() -> None:
+    command = [sys.executable, "-c", FRAGMENTED]
+    child = subprocess.run(command, env=os.environ | _KEEP_MEMORY, capture_output=True, text=True, check=True)
+    kept, after = map(int, child.stdout.split())
+    assert kept > 150
+    assert after < 20
 
 
 def test_a_worker_that_cannot_be_started_is_an_error_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:

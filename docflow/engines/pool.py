@@ -523,7 +523,8 @@ class Pool:
         for server, health in self._ask_health(due):
             with self._lock:
                 server.breaker.looked_at(health.ok, _reason(health.detail, server.spec))
-                self._dispatch()
+        with self._lock:
+            self._dispatch()
 
     def _ask_health(self, servers: Sequence[Server]) -> list[tuple[Server, Health]]:
         """The health of each, asked side by side: one that hangs keeps nobody else waiting."""

@@ -18,7 +18,7 @@ import pytest
 from docflow.documents import Decoder, from_bytes
 from docflow.documents.model import Document, Page
 from tests.engines.kit.environments import KINDS, ROOT_VARIABLE, Kind, KitError, default_root
-from tests.engines.kit.servers import Server, close_all, start_all
+from tests.engines.kit.servers import START_SECONDS, Server, close_all, start_all
 
 # Taken out at once: docflow refuses variables of its name that are no setting.
 GIVEN: dict[Kind, str] = {kind: os.environ.pop(f"DOCFLOW_TEST_{kind.upper()}", "") for kind in KINDS}
@@ -26,6 +26,13 @@ ROOT = Path(os.environ.pop(ROOT_VARIABLE, "") or default_root())
 WANTED = os.environ.pop("DOCFLOW_TEST_ENGINES", "") == "1" or os.environ.get("CI", "").lower() == "true"
 
 SAMPLES = Path(__file__).parents[2] / "samples" / "starter" / "documents"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Starting a server counts to the time of the test that wants it: a minute, or many beside other work."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(START_SECONDS + 300))
 
 
 def _must_be_wanted() -> None:

@@ -32,7 +32,8 @@ NOT_DOCUMENTS = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class SourceItem:
-    """One thing to open. ``source`` names it in the dataset: relative to the SOURCE that was asked for, or a URI.
+    """One thing to open. ``source`` names it in the dataset: relative to the SOURCE that was asked for (to the working
+    directory where several were), or a URI.
 
     Either ``path`` or ``data`` is set, or ``error``: then it was found but cannot be read, and opening it raises
     that error. ``size`` is in bytes, ``mtime`` in seconds since 1970, where known.
@@ -59,6 +60,9 @@ def find(
     directory). A file that is named is always taken, whatever it holds. In folders and globs, files with a
     document's suffix are taken, and others whose first bytes are a document's; hidden ones are not.
 
+    Files are named relative to the source that was given. Where several are given, or a list, they are named relative
+    to ``base`` (a file URI outside of it), so that files of one name in two folders can be told apart.
+
     Raises NothingToDo for a file or folder that does not exist, UsageError for a source that cannot be one.
     """
     if isinstance(sources, str | Path | SourceItem):
@@ -74,6 +78,8 @@ class Sources(Iterator[SourceItem]):
     ) -> None:
         self.skipped = 0
         self._base = base
+        sources = list(sources)
+        self._several = len(sources) > 1
         parts = [self._part(source, stdin) for source in sources]
         if not parts:
             raise UsageError("no source was given", hint="Name a file, a folder, a glob, or - for a list on stdin.")
@@ -102,11 +108,19 @@ class Sources(Iterator[SourceItem]):
             if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
                 raise UsageError(f"{text}: only files and folders of this machine can be a source") from error
             if isinstance(error, PermissionError):
-                return iter((_unreadable(encoded(path.name), error),))
+                return iter((_unreadable(self._name(path), error),))
             raise NothingToDo(f"{text}: {error.strerror or error}", hint="Check the name of the source.") from error
         if stat.S_ISDIR(status.st_mode):
-            return self._folder(path, "")
-        return iter((_item(encoded(path.name), path, status),))
+            return self._folder(path, self._prefix(path))
+        return iter((_item(self._name(path), path, status),))
+
+    def _name(self, path: Path) -> str:
+        """What a file that was given goes by."""
+        return self._from_base(path) if self._several else encoded(path.name)
+
+    def _prefix(self, folder: Path) -> str:
+        """What goes before the names of the files in a folder that was given."""
+        return self._below_base(folder) if self._several else ""
 
     def _listed(self, stdin: IO[str] | IO[bytes]) -> Iterator[SourceItem]:
         """The files and folders that lines of text name; one that is missing becomes an item with an error."""
@@ -115,18 +129,23 @@ class Sources(Iterator[SourceItem]):
             if not text:
                 continue
             path = self._base / text
-            source = self._name_in_list(path)
+            source = self._from_base(path)
             try:
                 status = path.stat()
             except (OSError, ValueError) as error:  # ValueError: a NUL in the name
                 yield _unreadable(source, error)
                 continue
             if stat.S_ISDIR(status.st_mode):
-                yield from self._folder(path, "" if path == self._base else source + "/")
+                yield from self._folder(path, self._below_base(path))
             else:
                 yield _item(source, path, status)
 
-    def _name_in_list(self, path: Path) -> str:
+    def _below_base(self, folder: Path) -> str:
+        """The folder's name from the base, with a slash at its end; nothing for the base itself."""
+        name = self._from_base(folder)
+        return "" if name == "." else name + "/"
+
+    def _from_base(self, path: Path) -> str:
         """Relative to the base where the path lies below it, else a file URI."""
         normal = os.path.normpath(path)
         relative = os.path.relpath(normal, self._base)
@@ -173,13 +192,14 @@ class Sources(Iterator[SourceItem]):
                     waiting.append((os.path.join(path, name), f"{inside}{name}/"))
 
     def _matching(self, text: str, magic: int) -> Iterator[SourceItem]:
-        """The documents that a glob matches; their names count from the last folder before its first wildcard."""
+        """The documents that a glob matches; those of a single one go by their names below the last folder before its
+        first wildcard."""
         start = text.rfind("/", 0, magic) + 1
         folder, rest = self._base / text[:start], text[start:]
         if not folder.is_dir():
             raise NothingToDo(f"{text}: there is no folder {text[:start]}", hint="Check the name of the source.")
         try:
-            return self._folder(folder, "", _Glob(rest))
+            return self._folder(folder, self._prefix(folder), _Glob(rest))
         except re.error as error:
             raise UsageError(f"{text}: this is no pattern that files can match") from error
 

@@ -43,6 +43,22 @@ def test_a_single_file_goes_by_its_name_and_knows_its_size(tmp_path: Path) -> No
     assert (item.source, item.path, item.size) == ("a.png", tmp_path / "sub" / "a.png", len(PNG))
 
 
+def test_files_of_one_name_in_several_sources_can_be_told_apart(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    fill(tmp_path, "a/x.png", "a/sub/x.png", "b/x.png", "c/x.png", "x.png")
+    fill(elsewhere, "x.png")
+    given = ["a", "./b/", tmp_path / "c" / "x.png", "c/../c/*.png", elsewhere, elsewhere / "x.png"]
+    outside = elsewhere.as_uri()
+    assert names(*given, base=tmp_path) == [
+        "a/x.png", "a/sub/x.png", "b/x.png", "c/x.png", "c/x.png", f"{outside}/x.png", f"{outside}/x.png",
+    ]  # fmt: skip
+    assert names(".", "b", base=tmp_path)[:3] == ["x.png", "a/x.png", "a/sub/x.png"]
+    for alone in ("a/sub", tmp_path / "b", "c/*.png", tmp_path / "a" / "x.png"):
+        assert names(alone, base=tmp_path) == ["x.png"]
+
+
 def test_a_folder_passes_over_what_is_no_document_and_counts_it(tmp_path: Path) -> None:
     fill(tmp_path, "a.png", "scan-without-suffix", "odd.dat")
     fill(tmp_path, "truth.json", "readme", "notes.xyz", data=b"just text")

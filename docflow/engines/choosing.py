@@ -119,11 +119,10 @@ class Choosing:
 
 def tokens_to_tell(choices: Sequence[str]) -> int:
     """How many tokens at most it takes to know which of the choices is being written: a token is a byte at least."""
-    ordered = sorted(choices)
-    return max((len(_telling(a, b).encode()) for a, b in pairwise(ordered)), default=1)
+    return max((_bytes_to_tell(a, b) for a, b in pairwise(sorted(choices))), default=1)
 
 
-def _telling(a: str, b: str) -> str:
-    """As much of two texts as it takes to tell them apart; one more where one of them is all of it."""
-    same = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
-    return max(a[: same + 1], b[: same + 1], key=lambda text: len(text.encode())) + ("." if same == len(a) else "")
+def _bytes_to_tell(a: str, b: str) -> int:
+    """The bytes of two texts up to the character in which they differ, with it; ``a`` may be a beginning of ``b``."""
+    same = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), len(a))
+    return max(len(a[: same + 1].encode()), len(b[: same + 1].encode()))

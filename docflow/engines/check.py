@@ -216,7 +216,8 @@ class _Examination:
             self._silent = 0 if refused else self._silent + 1
             if self._silent == 2:
                 self._gone = "the server did not answer any more"
-            remedy = remedy_for(self._said.kind, _REMEDY_OF[name]) if refused else ""
+            wrong = Remedy.PROBABILITIES if "logprobs" in error.message else _REMEDY_OF[name]
+            remedy = remedy_for(self._said.kind, wrong) if refused else ""
             return Ability(name, False, needed, error.message.removeprefix(f"{self._engine.url} "), remedy)
         self._silent = 0
         return Ability(name, True, needed, detail)

@@ -44,7 +44,7 @@ def test_a_server_that_makes_pages_smaller_is_found_out(vllm_url: str) -> None:
 def test_a_server_without_the_flags_is_told_which(server_factory: Callable[..., Server]) -> None:
     server = server_factory(
         "vllm",
-        *("--max-model-len", "2048", "--max-logprobs", "5", "--no-enable-prompt-tokens-details"),
+        *("--max-model-len", "2048", "--no-enable-prompt-tokens-details"),
         *(
             "--limit-mm-per-prompt",
             '{"image": 1, "video": 0}',
@@ -54,7 +54,6 @@ def test_a_server_without_the_flags_is_told_which(server_factory: Callable[..., 
     )
     lacks = missing(check(server.url))
     assert "--limit-mm-per-prompt" in lacks["several images"]
-    assert "--max-logprobs" in lacks["token probabilities"]
     assert "--enable-prompt-tokens-details" in lacks["cached tokens reported"]
     assert "--max-model-len" in lacks["room for a page"]
     assert "disable_any_whitespace" in lacks["JSON without blanks"]

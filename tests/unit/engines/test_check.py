@@ -22,7 +22,18 @@ from docflow.errors import ConfigError, NoEngine
 from tests.engines.loopback import LoopbackServer, Received, response
 
 ALL = frozenset(
-    {"images", "two images", "grammar", "probabilities", "continues", "cache", "compact", "whole pages", "lpm"}
+    {
+        "images",
+        "two images",
+        "grammar",
+        "probabilities",
+        "continues",
+        "cache",
+        "compact",
+        "whole pages",
+        "lpm",
+        "twenty",
+    }
 )
 
 
@@ -69,6 +80,8 @@ class Able(LoopbackServer):
             return response(400, {"error": {"message": "this is not a multimodal model"}})
         if len(images) > (8 if "two images" in self.abilities else 1):
             return response(400, {"error": {"message": "At most 8 image(s) may be provided in one prompt."}})
+        if body.get("top_logprobs", 0) > 5 and "twenty" not in self.abilities:
+            return response(400, {"error": {"message": "Requested sample logprobs of 20, the most allowed is 5"}})
         prompt = 10 + sum(len(part["text"]) for part in self.parts(body) if part["type"] == "text")
         prompt += sum(self.image_tokens(image) for image in images)
         if body.get("continue_final_message"):
@@ -133,6 +146,8 @@ def test_a_server_that_can_do_everything_is_complete(kind: str) -> None:
         ("grammar", "JSON schema", "--structured-outputs-config"),
         ("grammar", "regular expression", "--structured-outputs-config"),
         ("probabilities", "token probabilities", "--max-logprobs"),
+        ("twenty", "token probabilities", "--max-logprobs"),
+        ("twenty", "choice", "--max-logprobs"),
         ("continues", "begun answer continued", "newer"),
         ("cache", "cached tokens reported", "--enable-prompt-tokens-details"),
         ("images", "an image", "a model that sees images"),

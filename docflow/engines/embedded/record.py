@@ -16,6 +16,7 @@ from docflow.engines.embedded.context import ABSENT, CONFLICT, UNREADABLE, Conte
 from docflow.engines.embedded.head import Found, Head
 from docflow.engines.embedded.mending import mend
 from docflow.engines.embedded.money import Candidate, Ledger
+from docflow.engines.embedded.month_days import asks_for_day, month_days
 from docflow.engines.embedded.names import Names
 from docflow.engines.embedded.pairing import labels_for, pairs
 from docflow.engines.embedded.parties import address_under, parties
@@ -251,6 +252,11 @@ class Reader:
             if taken is not None:
                 span, look = taken
                 options.append(Option(span.text, (span.piece,), pair.score * look, 0.45, (span,)))
+        if asks_for_day(question):
+            options += [
+                Option(span.text, (piece,), score, 0.45, (span,))
+                for span, piece, score in month_days(self._context, question)
+            ]
         if question.concept == "payment_method":
             options += [
                 Option(span.text, (span.piece,), score, 0.3, (span,)) for span, score in payment_methods(self._ledger)

@@ -76,7 +76,7 @@ def total_words() -> TotalWords:
 
 
 _WORD = re.compile(r"[^\W\d_]+(?:[-'’.][^\W\d_]+)*")
-_DAY = re.compile(r"\d{1,2}\.?\s*[^\W\d_]{3,9}\.?,?\s*\d{4}|[^\W\d_]{3,9}\.?\s*\d{1,2}\s*,\s*\d{4}")
+_DAY = re.compile(r"\d{1,2}\.?\s*[^\W\d_]{3,9}\.?,?\s*\d{4}|[^\W\d_]{3,9}\.?\s*\d{1,2}\s*,?\s*\d{4}")
 """A day with its month's name: "August 3, 2014"."""
 _BRACKETS = re.compile(r"[(\[（【][^()\[\]（）【】]*[)\]）】]?")
 _COUNTED_ITEMS = re.compile(

@@ -20,6 +20,7 @@ from docflow.reading.layout import Cell, Layout, Line, arrange
 from docflow.reading.orders import without_orders
 
 if TYPE_CHECKING:
+    from docflow.engines.embedded.boundaries import Signs
     from docflow.engines.embedded.labels import Label
 
 
@@ -233,6 +234,13 @@ class Context:
         from docflow.engines.embedded.labels import find_labels
 
         return find_labels(self, lexicon().phrases)
+
+    @cached_property
+    def signs(self) -> Signs:
+        """What the last page shows that tells a first page from one that goes on."""
+        from docflow.engines.embedded.boundaries import signs_of
+
+        return signs_of(self)
 
     def layout(self, page: int) -> Layout:
         """The layout of the page with this number."""

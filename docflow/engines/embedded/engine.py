@@ -9,6 +9,8 @@ from typing import Any
 
 from docflow.documents.model import Page
 from docflow.engines.base import (
+    BEGINS,
+    GOES_ON,
     Answer,
     Health,
     LeafHint,
@@ -39,6 +41,8 @@ class EmbeddedEngine:
         """Answer one request. Raises ReadingError or DocumentError when a page cannot be read."""
         context = self._context(request.pages)
         if isinstance(request.want, WantChoice):
+            if set(request.want.choices) == {BEGINS, GOES_ON} and request.pages:
+                return self._boundary(request.pages)
             return self._choose(request, request.want, context)
         if isinstance(request.want, WantJson):
             return self._record(request, request.want, context)
@@ -76,6 +80,14 @@ class EmbeddedEngine:
         question = "\n".join(turn.text for turn in request.turns) + request.begun
         probs = choose(want.choices, question, context)
         return self._said(max(want.choices, key=lambda choice: probs.get(choice, 0.0)), choice_probs=probs)
+
+    def _boundary(self, pages: tuple[Page, ...]) -> Answer:
+        """Whether a document begins on the last of these pages."""
+        from docflow.engines.embedded.boundaries import begins
+
+        before = self._context(pages[-2:-1]).signs if len(pages) > 1 else None
+        prob = begins(before, self._context(pages[-1:]).signs)
+        return self._said(BEGINS if prob > 0.5 else GOES_ON, choice_probs={BEGINS: prob, GOES_ON: 1 - prob})
 
     def _record(self, request: Request, want: WantJson, context: Context) -> Answer:
         record: dict[str, Any] = {}

@@ -239,19 +239,33 @@ def record_schema(model: type[BaseModel]) -> dict[str, Any]:
     return _simplify(full, full.get("$defs", {}), (), model.__name__)
 
 
+MOST_DEPTH = 30
+"""Objects and lists within each other: vLLM counts two levels for an object, and takes 64."""
+
+
+def check_sendable(text: str) -> None:
+    """Raises SchemaError for a key or a choice that servers do not take: one with NUL or half of a surrogate pair."""
+    if "\0" in text or any("\ud800" <= character <= "\udfff" for character in text):
+        raise SchemaError(f"{ascii(text)[:80]} has characters that no server takes", hint="Give it a plain name.")
+
+
 _KIND_OF_TYPE = {"integer": Kind.QUANTITY, "number": Kind.QUANTITY, "boolean": Kind.BOOLEAN, "string": Kind.TEXT}
 _KIND_OF_FORMAT = {"date": Kind.DATE, "date-time": Kind.DATE}
 _KEPT = ("title", "description", "x-labels", "examples")
 
 
-def _simplify(schema: dict[str, Any], definitions: dict[str, Any], seen: tuple[str, ...], path: str) -> dict[str, Any]:
+def _simplify(
+    schema: dict[str, Any], definitions: dict[str, Any], seen: tuple[str, ...], path: str, depth: int = 0
+) -> dict[str, Any]:
     """One node of a Pydantic schema in the reduced form; ``seen`` holds the references being inlined."""
+    if depth > MOST_DEPTH:
+        raise SchemaError(f"{path[:80]}...: the record is nested more than {MOST_DEPTH} levels deep")
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[-1]
         if name in seen:
             raise SchemaError(f"{path}: a record cannot contain itself", hint="Use a list of flat items in its place.")
         inlined = {**definitions[name], **{k: v for k, v in schema.items() if k != "$ref"}}
-        return _simplify(inlined, definitions, (*seen, name), path)
+        return _simplify(inlined, definitions, (*seen, name), path, depth)
     options = schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf")
     if options:
         real = [option for option in options if option.get("type") != "null"]
@@ -263,15 +277,17 @@ def _simplify(schema: dict[str, Any], definitions: dict[str, Any], seen: tuple[s
                 hint="Give it one shape, or split it into two fields.",
             )
         rest = {k: v for k, v in schema.items() if k not in ("anyOf", "oneOf", "allOf")}
-        return _simplify({**first, **rest}, definitions, seen, path)
+        return _simplify({**first, **rest}, definitions, seen, path, depth)
 
     kept = {key: copy.deepcopy(schema[key]) for key in _KEPT if key in schema}
     kind_of_node = schema.get("type")
     if isinstance(kind_of_node, list):
         kind_of_node = next((t for t in kind_of_node if t != "null"), "string")
     if kind_of_node == "object" or "properties" in schema:
+        for key in schema.get("properties", {}):
+            check_sendable(key)
         properties = {
-            key: _simplify(value, definitions, seen, f"{path}.{key}")
+            key: _simplify(value, definitions, seen, f"{path}.{key}", depth + 1)
             for key, value in schema.get("properties", {}).items()
         }
         if not properties:
@@ -290,7 +306,7 @@ def _simplify(schema: dict[str, Any], definitions: dict[str, Any], seen: tuple[s
         return {
             **kept,
             "type": "array",
-            "items": _simplify(schema.get("items") or {"type": "string"}, definitions, seen, f"{path}[]"),
+            "items": _simplify(schema.get("items") or {"type": "string"}, definitions, seen, f"{path}[]", depth + 1),
         }
     return {**kept, **_leaf(schema, kind_of_node, path)}
 
@@ -300,6 +316,8 @@ def _leaf(schema: dict[str, Any], type_name: str | None, path: str) -> dict[str,
         schema = {**schema, "enum": [schema["const"]]}
     if "enum" in schema:
         choices = [choice for choice in schema["enum"] if choice is not None]
+        for choice in choices:
+            check_sendable(str(choice))
         return {"enum": [*choices, None], KIND_KEY: Kind.CHOICE}
     kind = (
         schema.get(KIND_KEY)

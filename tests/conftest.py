@@ -10,7 +10,9 @@ import pytest
 @pytest.fixture(autouse=True)
 def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCFLOW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
-    for name in ("PREFECT_API_URL", "PREFECT_HOME", "DOCFLOW_ENGINE"):
+    servers = ("DOCFLOW_ENGINE", "DOCFLOW_ENGINES", "DOCFLOW_FALLBACKS", "DOCFLOW_API_KEY")
+    gateway = ("GATEWAY_UPSTREAMS", "GATEWAY_FALLBACKS")
+    for name in ("PREFECT_API_URL", "PREFECT_HOME", *servers, *gateway):
         monkeypatch.delenv(name, raising=False)
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,11 +46,14 @@ def body_of(request: Request, model: str, constraint: Mapping[str, Any], *, top:
     if request.begun:
         options |= {"continue_final_message": True, "add_generation_prompt": False}
     options |= constraint
-    turns = [_message(turn, limits.page_tokens) for turn in request.turns]
-    if request.begun:
-        turns.append(b'{"role":"assistant","content":%b}' % _json(request.begun))
     # By hand, not by json.dumps as a whole: a page is some 400 KB of base64, in which there is nothing to escape.
-    return b'{"model":%b,"messages":[%b],%b' % (_json(model), b",".join(turns), _json(options)[1:])
+    pieces = [b'{"model":', _json(model), b',"messages":[']
+    for number, turn in enumerate(request.turns):
+        pieces += [b"," if number else b"", *_message(turn, limits.page_tokens)]
+    if request.begun:
+        pieces += [b"," if request.turns else b"", b'{"role":"assistant","content":', _json(request.begun), b"}"]
+    pieces += [b"],", _json(options)[1:]]
+    return b"".join(pieces)
 
 
 def json_constraint(want: WantJson) -> dict[str, Any]:
@@ -71,17 +74,21 @@ def room_for(request: Request, context: int) -> int:
     return context - pages - text // 2 - _TURN_TOKENS * (len(request.turns) + 1) - _FIRST_TOKENS
 
 
-def _message(turn: Turn, page_tokens: int) -> bytes:
+def _message(turn: Turn, page_tokens: int) -> Iterator[bytes]:
+    yield b'{"role":"%b","content":' % turn.role.encode()
     if not turn.pages:
-        return b'{"role":%b,"content":%b}' % (_json(turn.role), _json(turn.text))
-    parts = []
-    for part in turn.parts:
-        if isinstance(part, str):
-            parts.append(b'{"type":"text","text":%b}' % _json(part))
-        else:
-            uri = page_image(part, page_tokens).data_uri.encode("ascii")
-            parts.append(b'{"type":"image_url","image_url":{"url":"%b"}}' % uri)
-    return b'{"role":%b,"content":[%b]}' % (_json(turn.role), b",".join(parts))
+        yield _json(turn.text)
+    else:
+        for number, part in enumerate(turn.parts):
+            yield b"," if number else b"["
+            if isinstance(part, str):
+                yield b'{"type":"text","text":%b}' % _json(part)
+            else:
+                yield b'{"type":"image_url","image_url":{"url":"'
+                yield page_image(part, page_tokens).data_uri.encode("ascii")
+                yield b'"}}'
+        yield b"]"
+    yield b"}"
 
 
 def _json(value: object) -> bytes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-import json
 import logging
 import threading
 import time
@@ -18,10 +17,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import Protocol, runtime_checkable
 
 from docflow.engines.admission import LEAD_SECONDS, Gate, Ticket, beginnings_of
 from docflow.engines.base import Answer, Engine, Health, Request, WantJson
 from docflow.engines.breaker import Breaker, State
+from docflow.engines.shape import is_record
 from docflow.engines.specs import EngineSpec
 from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout, EngineUnavailable, NoEngine
 from docflow.settings import ServerSettings, without_credentials
@@ -42,8 +43,21 @@ MOST_HOMES = 10_000
 EACH = 32
 """Documents in work for each server: while some are at the server, others are decoded and checked."""
 MOST_DOCUMENTS = 128
+SILENT_SECONDS = 10.0
+"""How long a server with requests may say nothing before it is asked for its health."""
+HANGS_AFTER = 3
+"""Looks in a row at a silent server that find nothing: then it hangs, and what is there is sent elsewhere."""
 LONGEST_WAIT = 2.0
 """Seconds between two looks of a waiting request: for what changes with time alone."""
+
+
+@runtime_checkable
+class Droppable(Protocol):
+    """An engine that can give up what is under way, as those over connections can."""
+
+    def drop(self) -> None:
+        """Whoever waits for an answer fails now; the engine stays usable."""
+        ...
 
 
 @dataclass(eq=False)
@@ -60,6 +74,8 @@ class Server:
     rests_until: float = 0.0
     given: float = 0.0
     trial: Ticket | None = None
+    heard_at: float = 0.0
+    looks: int = 0
     answered: int = 0
     away_seconds: float = 0.0
 
@@ -228,7 +244,11 @@ class Pool:
         ticket = self._ticket(request)
         asking = _Asking()
         while True:
-            server = self._admit(ticket)
+            try:
+                server = self._admit(ticket)
+            except EngineError as error:
+                error.attempts = max(1, asking.sent)
+                raise
             try:
                 answer = server.engine.answer(request)
             except EngineError as error:
@@ -336,6 +356,8 @@ class Pool:
             if server is None:
                 left.append(ticket)
                 continue
+            if not server.gate.in_flight:
+                server.heard_at = self._clock()
             server.gate.enter(ticket)
             ticket.server, ticket.era = server, server.breaker.era
             if server.breaker.state == "half-open":
@@ -343,6 +365,7 @@ class Pool:
             if self._home(ticket.document) is not server:
                 server.given += 1 / server.spec.weight
             self._settle(ticket.document, server)
+            self._look_after()
             ticket.turn.set()
         self._waiting = left
 
@@ -459,6 +482,8 @@ class Pool:
             server.gate.leave(ticket, answered=answered and ticket.era == server.breaker.era)
             if server.trial is ticket:
                 server.trial = None
+            if ticket.era == server.breaker.era:
+                server.heard_at, server.looks = self._clock(), 0
             if failure is not None and server.breaker.failed(ticket.era, _reason(failure.message, server.spec)):
                 self._went_away(server)
             elif well and server.breaker.worked(ticket.era):
@@ -482,9 +507,7 @@ class Pool:
         else:
             answering += " takes over" if tier else " goes on"
         self._say(f"{what}; {answering}")
-        if self._watcher is None and not self._closed.is_set():
-            self._watcher = threading.Thread(target=self._watch, name="pool-health", daemon=True)
-            self._watcher.start()
+        self._look_after()
 
     def _came_back(self, server: Server) -> None:
         server.away_seconds += self._clock() - server.breaker.opened_at
@@ -507,24 +530,52 @@ class Pool:
             if server.breaker.state != "closed"
         )
 
+    def _look_after(self) -> None:
+        """See to it that somebody looks after the servers, as long as there is something to look after."""
+        if self._watcher is None and not self._closed.is_set():
+            self._watcher = threading.Thread(target=self._watch, name="pool-health", daemon=True)
+            self._watcher.start()
+
     def _watch(self) -> None:
-        """Look after servers that are away, as long as there are any."""
         while not self._closed.wait(self.settings.health_seconds):
             with self._lock:
-                if not any(server.breaker.state == "open" for server in self._servers):
+                if not any(server.gate.in_flight or server.breaker.state == "open" for server in self._servers):
                     self._watcher = None
                     return
             self.look()
 
     def look(self) -> None:
-        """Look at the servers whose rest is over: one that is well is tried with the next request."""
+        """Look at the servers whose rest is over, and at those that have requests and say nothing.
+
+        One that is well again is tried with the next request; one that hangs loses what is there to the others.
+        """
         with self._lock:
-            due = [server for server in self._servers if server.breaker.due]
-        for server, health in self._ask_health(due):
+            looked_at = [server for server in self._servers if server.breaker.due or self._is_silent(server)]
+        hanging = []
+        for server, health in self._ask_health(looked_at):
+            reason = _reason(health.detail, server.spec)
             with self._lock:
-                server.breaker.looked_at(health.ok, _reason(health.detail, server.spec))
+                if server.breaker.state == "open":
+                    server.breaker.looked_at(health.ok, reason)
+                elif health.ok:
+                    server.heard_at, server.looks = self._clock(), 0
+                elif self._is_silent(server):
+                    server.looks += 1
+                    if server.looks >= HANGS_AFTER:
+                        server.looks = 0
+                        server.breaker.open(reason)
+                        self._went_away(server)
+                        hanging.append(server.engine)
+        for engine in hanging:
+            if isinstance(engine, Droppable):
+                engine.drop()
         with self._lock:
             self._dispatch()
+
+    def _is_silent(self, server: Server) -> bool:
+        if not server.spec.is_server or not server.gate.in_flight or server.breaker.state == "open":
+            return False
+        return self._clock() - server.heard_at >= SILENT_SECONDS
 
     def _ask_health(self, servers: Sequence[Server]) -> list[tuple[Server, Health]]:
         """The health of each, asked side by side: one that hangs keeps nobody else waiting."""
@@ -540,14 +591,10 @@ def _rendezvous(document: str, server: str) -> bytes:
 
 
 def _is_poor(answer: Answer, request: Request) -> bool:
-    """Whether JSON was asked for, and what came is none."""
+    """Whether JSON was asked for, and what came is none, or of another shape."""
     if not isinstance(request.want, WantJson) or request.begun:
         return False
-    text = answer.text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
-    try:
-        return not isinstance(json.loads(text), dict)
-    except (ValueError, RecursionError):
-        return True
+    return not is_record(request.want.schema, answer.text)
 
 
 def _shown(text: str, spec: EngineSpec) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 from docflow.documents.model import Page
 from docflow.engines.base import Answer, LeafHint, Usage
 from docflow.engines.bridge import Conversation
+from docflow.engines.shape import has_shape
 from docflow.errors import BadAnswer, EngineRefused
 from docflow.extraction.leaves import Keys, Leaf, leaves_of, parse_answer, schema_for
 from docflow.extraction.record import Reading, Record
@@ -34,9 +35,12 @@ class Window:
         return Usage() if self.free else self.spent + self.talk.usage
 
     def record_answer(self, schema: dict[str, Any]) -> Answer:
-        """The answer that holds the record; one that is no JSON is asked for once more. Raises EngineError."""
+        """The answer that holds the record; one that is no JSON, or of another shape, is asked for once more.
+
+        Of one that has another shape again, what can be used is used. Raises EngineError.
+        """
         answer = self.talk.answer(RECORD)
-        if is_json(answer):
+        if is_json(answer) and has_shape(schema, parse_answer(answer.text)):
             return answer
         text = "That was not the JSON object that was asked for. Give the whole object again, and nothing else."
         if answer.stop == "length":
@@ -52,6 +56,8 @@ class Window:
             raise
         if not is_json(again):
             raise _no_record(again)
+        if not parse_answer(again.text).keys() & schema["properties"].keys():
+            raise BadAnswer("the engine's answer has none of the fields that were asked for, and had none before")
         return again
 
 
@@ -88,10 +94,26 @@ def _no_record(answer: Answer) -> BadAnswer:
 
 def readings_of(answer: Answer, schema: Mapping[str, Any], window: int) -> list[Reading]:
     """The readings of every leaf that the schema names, from one answer. Raises BadAnswer."""
-    return [
-        Reading(leaf, leaf.keys, window, answer.hints.get(leaf.path, LeafHint()))
-        for leaf in leaves_of(schema, parse_answer(answer.text))
+    data = parse_answer(answer.text)
+    readings = [
+        Reading(leaf, leaf.keys, window, answer.hints.get(leaf.path, LeafHint())) for leaf in leaves_of(schema, data)
     ]
+    for reading in readings:
+        # An object where a text belongs was an answer, but none that can be read.
+        reading.unreadable = reading.leaf.printed is None and _is_misshapen(data, reading.leaf.keys)
+    return readings
+
+
+def _is_misshapen(data: Any, keys: Keys) -> bool:
+    """Whether something else than a single value, or null, is where the keys lead."""
+    for key in keys:
+        if isinstance(data, dict):
+            data = data.get(key)
+        elif isinstance(data, list) and isinstance(key, int):
+            data = data[key]
+        else:
+            return data is not None
+    return isinstance(data, dict | list)
 
 
 def by_window(readings: Mapping[Keys, Reading]) -> dict[int, dict[Keys, Reading]]:

@@ -55,6 +55,15 @@ class Dropped(Fault):
 
 
 @dataclass(frozen=True)
+class Gone(Dropped):
+    """The connection is reset, and so is every one from now on, health checks included."""
+
+    async def apply(self, request: Received, proxy: FaultProxy, writer: asyncio.StreamWriter) -> None:
+        proxy.always, proxy.everything = self, True
+        await super().apply(request, proxy, writer)
+
+
+@dataclass(frozen=True)
 class ResetMidway(Fault):
     """The connection is reset in the middle of the answer's body."""
 

@@ -241,9 +241,12 @@ def test_with_grounding_off_no_page_is_read() -> None:
 
 def test_answers_with_wrong_shapes_numbers_and_unknown_keys_are_taken_as_far_as_they_go() -> None:
     reply = {"seller": ["x"], "total": 1203.75, "items": {"name": "x"}, "hacker": "1", "count": {"a": 1}}
-    result = extract_document(document_of(page_of(LINES)), BILL, ScriptedEngine([reply]))
+    engine = ScriptedEngine([reply, reply])
+    result = extract_document(document_of(page_of(LINES)), BILL, engine)
+    assert len(engine.requests) == 2  # it was asked for again
     assert result.status == "valid"
     assert result.data == answer(total=Decimal("1203.75"))
+    assert by_path(result.evidence)["seller"].reason == "unreadable"
 
 
 def test_text_in_a_value_cannot_open_a_turn_in_the_repair() -> None:

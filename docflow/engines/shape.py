@@ -1,0 +1,35 @@
+"""Whether an answer has the shape that was asked for: a server whose grammar is not in force gives what it likes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+
+def has_shape(schema: Mapping[str, Any], value: Any) -> bool:
+    """Whether JSON has objects, lists and single values where the schema has them.
+
+    Null may stand for any of them, and keys may be left out; an object that has keys, none of which the schema names,
+    answers another question.
+    """
+    if value is None:
+        return True
+    if "properties" in schema:
+        children = schema["properties"]
+        if not isinstance(value, dict) or (value and not children.keys() & value.keys()):
+            return False
+        return all(has_shape(children[key], value[key]) for key in children.keys() & value.keys())
+    if "items" in schema:
+        return isinstance(value, list) and all(has_shape(schema["items"], item) for item in value)
+    return not isinstance(value, dict | list)
+
+
+def is_record(schema: Mapping[str, Any], text: str) -> bool:
+    """Whether a text is a JSON object of the schema's shape, a code fence around it aside."""
+    bare = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
+    try:
+        value = json.loads(bare)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and has_shape(schema, value)

@@ -1,0 +1,434 @@
+"""What docflow makes of a server that fails: an instant one behind a proxy that spoils answers."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from docflow.engines import pool
+from docflow.errors import EngineError
+from docflow.runs import execution
+from tests.engines.faults import (
+    Body,
+    CutShort,
+    Drip,
+    Dropped,
+    Fault,
+    FaultProxy,
+    Gone,
+    Half,
+    Hang,
+    ResetMidway,
+    Said,
+    Slow,
+    Status,
+)
+from tests.engines.instant import InstantProcess, InstantServer
+from tests.engines.scenes import VALUES, extract, rows, scans, statuses
+
+TIMEOUT = 1.0
+
+QUICK_FAULTS: dict[str, Fault] = {
+    "500": Status(500),
+    "502": Status(502, body=b"<html>Bad gateway</html>"),
+    "503": Status(503),
+    "429": Status(429),
+    "dropped": Dropped(),
+    "reset in mid-answer": ResetMidway(),
+    "cut short": CutShort(),
+    "half a JSON": Half(),
+    "empty body": Body(b""),
+    "another JSON": Body(b"[]"),
+    "no choices": Body(b'{"object": "chat.completion", "choices": []}'),
+    "a web page": Body(b"<html>Welcome</html>"),
+    "nothing said": Said(""),
+}
+SPOKEN_FAULTS: dict[str, Fault] = {
+    "half said": Said(lambda text: text[: len(text) // 2]),
+    "not JSON": Said("I cannot read this."),
+    "white space": Said(" \n" * 200, "length"),
+    "cut off": Said(lambda text: text[:-1], "length"),
+}
+LATE_FAULTS: dict[str, Fault] = {
+    "slow": Slow(3 * TIMEOUT),
+    "hung": Hang(),
+    "dripping": Drip(every_seconds=0.05),
+}
+FAULTS = QUICK_FAULTS | SPOKEN_FAULTS | LATE_FAULTS
+SOME = {
+    name: FAULTS[name]
+    for name in ("500", "429", "reset in mid-answer", "half a JSON", "nothing said", "half said", "white space", "hung")
+}
+
+
+@pytest.fixture(autouse=True)
+def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(execution, "RETRY_SECONDS", (0.1, 0.1))
+    monkeypatch.setattr(pool, "PAUSES", (0.05,) * pool.MOST_SENT)
+
+
+@pytest.fixture
+def proxy() -> Iterator[FaultProxy]:
+    with InstantServer("sglang", values=VALUES) as upstream, FaultProxy(upstream.url) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def vllm() -> Iterator[InstantServer]:
+    with InstantServer("vllm", values=VALUES) as server:
+        yield server
+
+
+def sglang_at(proxy: FaultProxy) -> str:
+    return f"sglang={proxy.url}"
+
+
+# --- one bad answer -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+def test_one_bad_answer_is_asked_for_again(fault: Fault, proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.faults.extend([None, fault])
+    run, seconds = extract(
+        scans(tmp_path / "scans", 3),
+        tmp_path / "out",
+        sglang_at(proxy),
+        concurrency=1,
+        settings={"timeout_seconds": TIMEOUT},
+    )
+    found = rows(tmp_path / "out")
+    assert (run.valid, len(found)) == (3, 3)
+    assert {row["record"]["company"] for row in found} == {"ACME"}
+    assert not any(row["fallback"] for row in found)
+    # What the model said amiss, it is told: that is another question, not the same one sent again.
+    assert sorted(row["attempts"] for row in found) == [1, 1, 1 if fault in SPOKEN_FAULTS.values() else 2]
+    assert len(proxy.generations) == 4
+    assert seconds < 20
+
+
+# --- nothing but bad answers --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fault", SOME.values(), ids=SOME)
+def test_a_server_of_bad_answers_costs_failed_rows_that_say_why_and_can_be_had_later(
+    fault: Fault, proxy: FaultProxy, tmp_path: Path
+) -> None:
+    folder, out = scans(tmp_path / "scans", 4), tmp_path / "out"
+    proxy.always = fault
+    run, seconds = extract(folder, out, sglang_at(proxy), settings={"timeout_seconds": TIMEOUT})
+    found = rows(out)
+    assert (run.failed, len(found), run.exit_code) == (4, 4, 1)
+    assert {row["error"]["stage"] for row in found} == {"engine"}
+    assert all(row["error"]["message"] and row["error"]["hint"] for row in found)
+    assert {row["error"]["type"] for row in found} <= {
+        "EngineTimeout",
+        "EngineUnavailable",
+        "BadAnswer",
+        "NoEngine",
+    }
+    assert len(proxy.generations) <= 4 * 9  # three attempts at a document, each with a few requests
+    assert seconds < 30
+    proxy.always = None
+    assert extract(folder, out, sglang_at(proxy), retry_failed=True)[0].valid == 4
+    assert statuses(rows(out)) == {"valid"}
+    assert len(rows(out)) == 4
+
+
+@pytest.mark.parametrize("fault", SOME.values(), ids=SOME)
+def test_a_stand_in_answers_where_the_first_engine_gives_bad_answers(
+    fault: Fault, proxy: FaultProxy, vllm: InstantServer, tmp_path: Path
+) -> None:
+    proxy.always = fault
+    run, seconds = extract(
+        scans(tmp_path / "scans", 4),
+        tmp_path / "out",
+        sglang_at(proxy),
+        f"vllm={vllm.url}",
+        settings={"timeout_seconds": TIMEOUT},
+    )
+    found = rows(tmp_path / "out")
+    assert (run.valid, len(found)) == (4, 4)
+    assert {(row["engine"], row["requested_engine"], row["fallback"]) for row in found} == {("vllm", "sglang", True)}
+    assert len(vllm.requests) == 4
+    assert seconds < 20
+
+
+def test_an_answer_just_in_time_counts(proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.always = Slow(0.7)
+    run, _ = extract(
+        scans(tmp_path / "scans", 2), tmp_path / "out", sglang_at(proxy), settings={"timeout_seconds": 1.5}
+    )
+    assert run.valid == 2
+    assert {row["attempts"] for row in rows(tmp_path / "out")} == {1}
+    assert len(proxy.generations) == 2
+
+
+OTHER_SHAPES = {
+    "an object for a text": '{"company": {"name": "ACME"}, "total": 3}',
+    "other keys": '{"firm": "ACME"}',
+    "a list": '["ACME"]',
+}
+
+
+@pytest.mark.parametrize("said", OTHER_SHAPES.values(), ids=OTHER_SHAPES)
+def test_json_of_another_shape_is_asked_for_again(said: str, proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.faults.append(Said(said))
+    run, _ = extract(scans(tmp_path / "scans", 1), tmp_path / "out", sglang_at(proxy))
+    (row,) = rows(tmp_path / "out")
+    assert (run.valid, row["record"]["company"], len(proxy.generations)) == (1, "ACME", 2)
+
+
+@pytest.mark.parametrize("said", OTHER_SHAPES.values(), ids=OTHER_SHAPES)
+def test_json_of_another_shape_is_asked_of_the_stand_in(
+    said: str, proxy: FaultProxy, vllm: InstantServer, tmp_path: Path
+) -> None:
+    proxy.always = Said(said)
+    run, _ = extract(scans(tmp_path / "scans", 1), tmp_path / "out", sglang_at(proxy), f"vllm={vllm.url}")
+    (row,) = rows(tmp_path / "out")
+    assert (run.valid, row["record"]["company"], row["fallback"], row["attempts"]) == (1, "ACME", True, 2)
+
+
+def test_json_without_any_field_that_was_asked_for_is_no_record(proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.always = Said('{"firm": "ACME"}')
+    extract(scans(tmp_path / "scans", 1), tmp_path / "out", sglang_at(proxy))
+    (row,) = rows(tmp_path / "out")
+    assert (row["status"], row["error"]["stage"], row["error"]["type"]) == ("failed", "engine", "BadAnswer")
+    proxy.always = None
+    extract(tmp_path / "scans", tmp_path / "out", sglang_at(proxy), retry_failed=True)
+    assert statuses(rows(tmp_path / "out")) == {"valid"}
+
+
+def test_what_stays_of_another_shape_is_unreadable_and_the_rest_is_kept(proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.always = Said(OTHER_SHAPES["an object for a text"])
+    extract(scans(tmp_path / "scans", 1), tmp_path / "out", sglang_at(proxy))
+    (row,) = rows(tmp_path / "out")
+    company = next(entry for entry in row["evidence"] if entry["path"] == "company")
+    assert (row["record"]["company"], company["reason"]) == (None, "unreadable")
+    assert row["record"]["total"] == 3
+
+
+# --- a server that wants to be left alone, one that cannot --------------------------------------------------------
+
+
+def test_a_server_that_says_when_to_come_back_is_left_alone_until_then(proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.faults.append(Status(429, retry_after=1))
+    run, _ = extract(
+        scans(tmp_path / "scans", 3), tmp_path / "out", sglang_at(proxy), concurrency=1, settings={"timeout_seconds": 5}
+    )
+    assert (run.valid, len(rows(tmp_path / "out"))) == (3, 3)
+    first, second = proxy.generations[:2]
+    assert 1.0 <= second.at - first.at < 3.0
+
+
+def test_meanwhile_the_stand_in_answers(proxy: FaultProxy, vllm: InstantServer, tmp_path: Path) -> None:
+    proxy.always = Status(429, retry_after=30)
+    run, seconds = extract(
+        scans(tmp_path / "scans", 3), tmp_path / "out", sglang_at(proxy), f"vllm={vllm.url}", concurrency=1
+    )
+    assert (run.valid, len(vllm.requests), len(proxy.generations)) == (3, 3, 1)
+    assert seconds < 5
+
+
+def test_a_document_too_long_for_the_model_says_so_and_is_not_asked_again(tmp_path: Path) -> None:
+    with InstantServer("sglang", values=VALUES, context=100) as server:
+        run, _ = extract(scans(tmp_path / "scans", 2), tmp_path / "out", f"sglang={server.url}")
+        assert (run.failed, len(server.requests)) == (2, 2)
+    found = rows(tmp_path / "out")
+    assert {(row["error"]["type"], row["error"]["retryable"]) for row in found} == {("EngineRefused", False)}
+    assert all("context length" in row["error"]["message"] and row["error"]["hint"] for row in found)
+
+
+def test_a_document_too_long_for_one_model_goes_to_a_stand_in_with_more_room(
+    vllm: InstantServer, tmp_path: Path
+) -> None:
+    with InstantServer("sglang", values=VALUES, context=100) as server:
+        run, _ = extract(scans(tmp_path / "scans", 2), tmp_path / "out", f"sglang={server.url}", f"vllm={vllm.url}")
+    assert run.valid == 2
+    assert {row["fallback"] for row in rows(tmp_path / "out")} == {True}
+
+
+@pytest.mark.parametrize("kind", ["sglang", "vllm"])
+def test_a_model_that_the_server_does_not_have_is_said_before_anything_is_asked(kind: str, tmp_path: Path) -> None:
+    with InstantServer(kind) as server:  # type: ignore[arg-type]
+        with pytest.raises(EngineError, match="other-model"):
+            extract(scans(tmp_path / "scans", 2), tmp_path / "out", f"{kind}={server.url}?model=other-model")
+        assert server.requests == []
+
+
+# --- a server that dies -------------------------------------------------------------------------------------------
+
+
+def test_a_server_that_is_killed_and_comes_back_costs_nothing_with_a_stand_in(
+    vllm: InstantServer, tmp_path: Path
+) -> None:
+    folder, out = scans(tmp_path / "scans", 60), tmp_path / "out"
+    with InstantProcess("sglang", "--seconds", "0.05", "--values", '{"company": "ACME"}') as sglang:
+
+        def kill_and_restart() -> None:
+            time.sleep(1.5)
+            sglang.send(signal.SIGKILL)
+            time.sleep(0.5)
+            sglang.start()
+
+        murder = threading.Thread(target=kill_and_restart)
+        murder.start()
+        run, seconds = extract(folder, out, f"sglang={sglang.url}", f"vllm={vllm.url}", concurrency=1)
+        murder.join()
+    found = rows(out)
+    assert (run.valid, len(found)) == (60, 60)
+    assert {row["engine"] for row in found} == {"sglang", "vllm"}
+    assert all(row["fallback"] == (row["engine"] == "vllm") for row in found)
+    assert seconds < 30
+
+
+def test_a_frozen_server_costs_a_time_out_and_no_document(vllm: InstantServer, tmp_path: Path) -> None:
+    folder, out = scans(tmp_path / "scans", 12), tmp_path / "out"
+    with InstantProcess("sglang", "--values", '{"company": "ACME"}') as sglang:
+        sglang.send(signal.SIGSTOP)
+        timer = threading.Timer(2.0, sglang.send, (signal.SIGCONT,))
+        timer.start()
+        run, seconds = extract(
+            folder,
+            out,
+            f"sglang={sglang.url}",
+            f"vllm={vllm.url}",
+            concurrency=4,
+            settings={"timeout_seconds": TIMEOUT},
+        )
+        timer.join()
+    assert (run.valid, len(rows(out))) == (12, 12)
+    assert seconds < 15
+
+
+def test_a_server_that_is_away_for_a_moment_costs_no_document(proxy: FaultProxy, tmp_path: Path) -> None:
+    folder, out = scans(tmp_path / "scans", 20), tmp_path / "out"
+    proxy.faults.extend([Slow(0.05)] * 200)
+
+    def away() -> None:
+        while len(proxy.generations) < 6:
+            time.sleep(0.01)
+        proxy.refuse()
+        time.sleep(0.5)
+        proxy.listen()
+
+    thread = threading.Thread(target=away)
+    thread.start()
+    run, seconds = extract(folder, out, sglang_at(proxy), concurrency=2)
+    thread.join()
+    assert (run.valid, len(rows(out))) == (20, 20)
+    assert seconds < 30
+
+
+def test_a_server_that_is_gone_for_good_ends_the_run_with_rows_that_a_later_one_completes(
+    proxy: FaultProxy, tmp_path: Path
+) -> None:
+    folder, out = scans(tmp_path / "scans", 20), tmp_path / "out"
+    proxy.faults.extend([None] * 6)
+    proxy.always = Gone()
+    run, seconds = extract(folder, out, sglang_at(proxy), concurrency=2)
+    found = rows(out)
+    assert len(found) == 20
+    assert (run.valid, run.failed, run.exit_code) == (6, 14, 1)
+    assert all(row["error"]["hint"] for row in found if row["status"] == "failed")
+    assert len(proxy.requests) < 60  # it is left alone, not stormed
+    assert seconds < 40
+    proxy.always, proxy.everything = None, False
+    assert extract(folder, out, sglang_at(proxy), retry_failed=True)[0].valid == 14
+    assert len(rows(out)) == 20
+
+
+def test_a_server_that_dies_again_and_again_is_not_stormed(
+    proxy: FaultProxy, vllm: InstantServer, tmp_path: Path
+) -> None:
+    folder, out = scans(tmp_path / "scans", 60), tmp_path / "out"
+    proxy.faults.extend(itertools.chain.from_iterable([None, Dropped(), Dropped(), Dropped()] for _ in range(60)))
+    run, _ = extract(folder, out, sglang_at(proxy), f"vllm={vllm.url}", concurrency=4)
+    found = rows(out)
+    assert (run.valid, len(found)) == (60, 60)
+    spoiled = [seen for seen in proxy.generations if seen.fault is not None]
+    assert 0 < len(spoiled) < 20
+    assert sum(row["fallback"] for row in found) > 20
+
+
+def test_a_kind_chosen_on_one_server_is_read_on_another_when_the_first_dies_between(tmp_path: Path) -> None:
+    folder, out = scans(tmp_path / "scans", 3), tmp_path / "out"
+    with (
+        InstantServer("sglang", choose="invoice") as sglang,
+        InstantServer("vllm", choose="receipt") as vllm,
+        FaultProxy(sglang.url) as proxy,
+    ):
+        proxy.faults.append(None)  # the kind of the first document
+        proxy.always = Dropped()
+        run, _ = extract(folder, out, sglang_at(proxy), f"vllm={vllm.url}", program="auto", concurrency=1, limit=1)
+        assert len(vllm.requests) == 1  # the kind is not asked for again
+    (row,) = rows(out)
+    assert run.documents == 1
+    assert (row["program"], row["requested_program"]) == ("invoice", "auto")
+    assert (row["engine"], row["fallback"]) == ("vllm", True)
+
+
+# --- on the command line ------------------------------------------------------------------------------------------
+
+
+def command(folder: Path, out: Path, *flags: str) -> list[str]:
+    given = ["--program", "receipt", "--grounding", "off", "--runner", "direct", "--out", str(out), *flags]
+    return [sys.executable, "-m", "docflow", "extract", str(folder), *given]
+
+
+def test_no_server_at_all_is_exit_code_3_and_a_sentence(proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.refuse()
+    started = time.monotonic()
+    ran = subprocess.run(
+        command(scans(tmp_path / "scans", 2), tmp_path / "out", "--engine", sglang_at(proxy)),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ran.returncode == 3
+    assert "Traceback" not in ran.stderr
+    assert f"127.0.0.1:{proxy.port}" in ran.stderr
+    assert "hint" in ran.stderr
+    assert time.monotonic() - started < 15
+    assert not (tmp_path / "out" / "records").exists()
+
+
+def test_a_dead_server_with_a_stand_in_that_lives_is_no_reason_to_stop(
+    proxy: FaultProxy, vllm: InstantServer, tmp_path: Path
+) -> None:
+    proxy.refuse()
+    flags = ("--engine", sglang_at(proxy), "--fallback", f"vllm={vllm.url}")
+    ran = subprocess.run(
+        command(scans(tmp_path / "scans", 3), tmp_path / "out", *flags), capture_output=True, text=True, timeout=60
+    )
+    assert ran.returncode in (0, 1), ran.stderr
+    assert "Traceback" not in ran.stderr
+    found = rows(tmp_path / "out")
+    assert [(row["engine"], row["fallback"]) for row in found] == [("vllm", True)] * 3
+
+
+def test_ctrl_c_does_not_wait_for_a_hung_server(proxy: FaultProxy, tmp_path: Path) -> None:
+    proxy.always = Hang()
+    process = subprocess.Popen(
+        command(scans(tmp_path / "scans", 4), tmp_path / "out", "--engine", sglang_at(proxy)),
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"DOCFLOW_EXTRACTION__TIMEOUT_SECONDS": "120"},
+    )
+    deadline = time.monotonic() + 30
+    while not proxy.generations and time.monotonic() < deadline:
+        time.sleep(0.05)
+    interrupted = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert time.monotonic() - interrupted < 10
+    assert "Traceback" not in said

@@ -189,6 +189,8 @@ def _annotation(node: dict[str, Any], root: dict[str, Any], name: str, depth: in
     if depth > MAX_DEPTH:
         raise SchemaError(f"the schema is nested more than {MAX_DEPTH} levels deep, or contains itself")
     if "const" in node:
+        if isinstance(node["const"], dict | list):
+            raise SchemaError(f"{name}: a const must be a single value")
         return Literal[node["const"]]
     if "enum" in node:
         choices = [choice for choice in node["enum"] if choice is not None]

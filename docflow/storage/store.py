@@ -95,6 +95,7 @@ class Store:
         self._done: dict[str, _Done] = {}
         self._sources: set[tuple[str, str]] = set()
         self._failed: dict[Path, set[FailedKey]] = {}
+        self._all_failed: set[FailedKey] | None = None  # those of all parts, once somebody asks
         # Arrow imports pandas at its first conversion, where that is installed: beside the work, not after it.
         threading.Thread(target=pa.array, args=([0],)).start()
         parts.prepare(out)
@@ -122,7 +123,9 @@ class Store:
     def has_failed(self, source: str, document_id: str) -> bool:
         """Whether this source failed with these bytes ("" when they could not be had), asked the same way."""
         with self._lock:
-            return any((source, document_id, True) in failed for failed in self._failed.values())
+            if self._all_failed is None:
+                self._all_failed = set().union(*self._failed.values())
+            return (source, document_id, True) in self._all_failed
 
     def stored_results(self, document_id: str) -> list[Result[Any]]:
         """The results that are stored for these bytes, under whichever source, in the order of their pages.
@@ -164,6 +167,7 @@ class Store:
         ]
         written = []
         with self._lock, parts.locked(self.out):
+            self._all_failed = None
             for program, schema in self._schemas.items():
                 folder = parts.program_folder(self.out, program)
                 for prefix, failed in (("part", False), ("failed", True)):

@@ -111,6 +111,16 @@ def test_done_is_a_row_for_the_same_document_program_version_and_engine(tmp_path
     assert not open_store(tmp_path, newer).is_done("a.png", known)
 
 
+def test_what_has_failed_follows_what_is_written(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    known = Results.document_id("a.png")
+    assert not store.has_failed("a.png", known)
+    add(store, Results.failed("a.png"))
+    assert store.has_failed("a.png", known)
+    add(store, Results.valid("a.png"))
+    assert not store.has_failed("a.png", known)
+
+
 def test_a_row_that_auto_chose_is_done_for_auto_only(tmp_path: Path) -> None:
     chosen = Results.valid("a.png", requested_program="either")
     early = Results.failed("b.png", of=Results.either)

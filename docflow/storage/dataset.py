@@ -147,7 +147,8 @@ class Dataset:
         except duckdb.Error as error:
             raise UsageError(
                 f"the query does not run: {error}",
-                hint=f"There are the views records, extracted, {', '.join(self.programs)}.",
+                hint=f"There are the views records, extracted, {', '.join(self.programs)}. "
+                "The fields of a record are reached as record.NAME.",
             ) from error
         finally:
             connection.close()

@@ -77,4 +77,6 @@ def test_long_answers_say_that_there_is_more(out: Path, docflow: Run) -> None:
 
 def test_sql_that_does_not_run_is_a_usage_error(out: Path, docflow: Run) -> None:
     assert "does not run" in str(docflow("query", out, "SELEC 1").exception)
+    unknown = docflow("query", out, "SELECT total FROM bill").exception
+    assert "reached as record.NAME" in getattr(unknown, "hint", "")
     assert "--csv and --json" in str(docflow("query", out, "SELECT 1", "--csv", "--json").exception)

@@ -139,7 +139,7 @@ def _show_evidence(console: Console, connection: duckdb.DuckDBPyConnection, prog
         rows = _rows(connection, f"{columns} WHERE ends_with(source, ?) ORDER BY created_at DESC", f"/{source}")
     if not rows:
         sources = [row["source"] for row in _rows(connection, f"SELECT DISTINCT source FROM {view}")]  # noqa: S608
-        close = difflib.get_close_matches(source, sources, n=1)
+        close = difflib.get_close_matches(source, sources, n=1, cutoff=0.75)
         hint = f"Did you mean {close[0]}?" if close else "docflow show OUT lists the documents."
         raise UsageError(f"there is no row for {source}", hint=hint)
     for row in rows:

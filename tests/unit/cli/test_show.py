@@ -99,6 +99,9 @@ def test_evidence_is_found_by_the_end_of_the_name_and_a_typo_is_told(out: Path, 
     assert "total: is required" in docflow("show", out, "--evidence", "c.png").output
     unknown = docflow("show", out, "--evidence", "scans/x.png")
     assert "no row for scans/x.png" in str(unknown.exception)
+    assert getattr(unknown.exception, "hint", "").startswith("Did you mean scans/")
+    other = docflow("show", out, "--evidence", "0147.jpg").exception
+    assert getattr(other, "hint", "") == "docflow show OUT lists the documents."
 
 
 def test_an_unknown_program_is_told_which_there_are(out: Path, docflow: Run) -> None:

@@ -12,6 +12,7 @@ import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -74,9 +75,12 @@ def _build_environment(root: Path, kind: Kind, folder: Path) -> None:
     _call([uv, "venv", "--quiet", "--python", f"{sys.version_info.major}.{sys.version_info.minor}", str(folder)])
     # --no-deps: the lists are complete, while the packages' own metadata ask for CUDA builds of torch and kernels.
     install = [uv, "pip", "install", "--quiet", "--no-deps", "--python", str(folder / "bin" / "python")]
-    if wheels := os.environ.get("PIP_FIND_LINKS"):  # torch's CPU wheel; uv does not read pip's variables by itself
-        install += ["--find-links", wheels]
-    _call([*install, "-r", str(HERE / f"{kind}.txt")])
+    for place in _pip_settings().get("find-links", "").split():
+        install += ["--find-links", place]
+    try:
+        _call([*install, "-r", str(HERE / f"{kind}.txt")])
+    except KitError as error:
+        raise KitError(f"{error}\nPIP_FIND_LINKS may name a folder that has torch's wheel for CPUs.") from error
     packages = _site_packages(folder)
     # The common torchvision wheel is a CUDA build whose C part cannot load here. Its Python part, which is all that
     # images need, imports once the operators exist that it describes.
@@ -121,8 +125,25 @@ def _uv(root: Path) -> str:
     return str(folder / "bin" / "uv")
 
 
+@lru_cache
+def _pip_settings() -> dict[str, str]:
+    """What pip was told on this machine, by file or variable; uv does not read it by itself."""
+    listed = subprocess.run([sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True)
+    settings = {}
+    for line in listed.stdout.splitlines():  # global.find-links='/wheels', then :env:.find-links='/wheels'
+        name, _, value = line.partition("=")
+        settings[name.rpartition(".")[2]] = value.strip("'\"")
+    return settings
+
+
+_PIP_TO_UV = {"index-url": "UV_DEFAULT_INDEX", "extra-index-url": "UV_INDEX", "cert": "SSL_CERT_FILE"}
+
+
 def _call(command: list[str], cwd: Path | None = None) -> None:
-    environment = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
+    told = _pip_settings()
+    environment = {"UV_INDEX_STRATEGY": "unsafe-best-match"}  # all indexes count alike, as for pip
+    environment |= {theirs: told[ours] for ours, theirs in _PIP_TO_UV.items() if ours in told}
+    environment |= {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "VIRTUAL_ENV")}
     done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=1200)
     if done.returncode != 0:
         said = (done.stdout + done.stderr)[-3000:]

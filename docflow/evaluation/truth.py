@@ -235,8 +235,10 @@ def match(names: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
     without a source are left out. Raises UsageError where one fits several sources equally well, or two fit one.
     """
     by_stem: dict[str, list[PurePosixPath]] = defaultdict(list)
+    written: dict[PurePosixPath, str] = {}  # a path makes one slash of the several in a URI
     for source in dict.fromkeys(sources):
         path = PurePosixPath(source)
+        written[path] = source
         for stem in {path.stem, path.name}:  # 0001.json and 0001.jpg.json are both about 0001.jpg
             by_stem[stem].append(path)
     matched: dict[str, str] = {}
@@ -251,7 +253,7 @@ def match(names: Iterable[str], sources: Iterable[str]) -> dict[str, str]:
             continue
         shared = {path: _shared_folders(parts[:-1], path.parts[:-1]) for path in candidates}
         most = max(shared.values())
-        best = sorted(str(path) for path in candidates if shared[path] == most)
+        best = sorted(written[path] for path in candidates if shared[path] == most)
         if len(best) > 1:
             raise UsageError(
                 f"{name}.json fits several documents: {', '.join(best[:3])}",

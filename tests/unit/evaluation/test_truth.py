@@ -114,3 +114,7 @@ def test_a_truth_that_fits_two_documents_is_refused() -> None:
 def test_two_truths_for_one_document_are_refused() -> None:
     with pytest.raises(UsageError, match="both about"):
         match(["a", "a.jpg"], ["a.jpg"])
+
+
+def test_a_source_that_is_a_uri_is_matched_as_it_is_written() -> None:
+    assert match(["0001"], ["file:///scans/0001.pdf"]) == {"0001": "file:///scans/0001.pdf"}

@@ -20,6 +20,7 @@ from docflow.engines.embedded.headings import headings_of, is_unit
 from docflow.engines.embedded.itemline import ItemLine, parse_line
 from docflow.engines.embedded.rows import is_sum_line
 from docflow.engines.embedded.sums import adds_up, printed_sums
+from docflow.engines.embedded.trees import tree_items
 from docflow.engines.embedded.vocabulary import Leaf, is_title, is_total, opens_with, total_words
 from docflow.fields.kinds import Kind
 from docflow.fields.text import plain
@@ -57,7 +58,9 @@ def read_items(leaves: Sequence[Leaf], context: Context, table: Table | None) ->
     for layout in context.layouts:
         found += _read_page(layout.lines, table if table and table.page == layout.page.number else None, leaves, roles)
     if table is None or not table.rows:
-        return found
+        sums = printed_sums(context)
+        charges = [line for layout in context.layouts for line in tree_items(layout.lines, sums)]
+        return [_row(_Item(line, [line], None, None, False), leaves, roles) for line in charges] or found
     rows = mend(table, roles)
     if not _table_serves(table, roles):
         return found if len(found) >= len(rows) and _filled(found) > _filled(rows) else rows

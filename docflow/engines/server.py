@@ -17,10 +17,13 @@ from docflow.engines.base import (
     Usage,
     Want,
     WantChoice,
+    WantJson,
+    WantText,
 )
 from docflow.engines.chat import PATH, Reply, answer_of, body_of, reply_of, room_for
 from docflow.engines.choosing import Choosing, tokens_to_tell
 from docflow.engines.transport import Transport
+from docflow.engines.wire import wire_regex
 from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout
 
 TOP = 20
@@ -29,6 +32,8 @@ _HEALTH_SECONDS = 5.0
 _FIND_SECONDS = 15.0
 """For the list of models before a first request, of a server that may be busy with others."""
 _LEAST_TOKENS = 16
+_MOST_BLANKS = 32
+"""More white space than this at the end of an answer that was cut off is all that would have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +55,7 @@ class ServerEngine:
         self._options = options
         self._served: Served | None = None
         self._sure = False
+        self._blanks_seen = False
 
     @property
     def url(self) -> str:
@@ -73,7 +79,10 @@ class ServerEngine:
             request = replace(request, limits=_fitted(request, served))
             if isinstance(request.want, WantChoice):
                 return self._choose(request, request.want, served, deadline)
-            reply = self._ask(request, served, deadline)
+            if isinstance(request.want, WantJson):
+                reply = self._ask_for_json(request, request.want, served, deadline)
+            else:
+                reply = self._ask(request, served, deadline)
         except EngineError as error:
             if not isinstance(error, BadAnswer):
                 self._sure = False  # whoever answers here next may have another model
@@ -90,6 +99,10 @@ class ServerEngine:
 
     def close(self) -> None:
         self._transport.close()
+
+    def drop(self) -> None:
+        """Give up what is under way: the server hangs, and whoever waits for it can be told now."""
+        self._transport.drop()
 
     def _find(self, seconds: float) -> Served:
         """The model to ask for. SGLang answers to any name with whatever it has: so the name is looked up here."""
@@ -117,6 +130,18 @@ class ServerEngine:
         if left <= 0:
             raise EngineTimeout(f"{self.url} did not answer within {request.limits.timeout_seconds:g} s")
         return reply_of(self._transport.post(PATH, body, left), self.url)
+
+    def _ask_for_json(self, request: Request, want: WantJson, served: Served, deadline: float) -> Reply:
+        """JSON, by its schema until the model was seen to fill an answer with the white space that a schema allows."""
+        compact = replace(request, want=WantText(wire_regex(want.schema)))
+        if self._blanks_seen:
+            return self._ask(compact, served, deadline)
+        reply = self._ask(request, served, deadline)
+        if reply.stop != "length" or len(reply.text) - len(reply.text.rstrip()) < _MOST_BLANKS:
+            return reply
+        self._blanks_seen = True
+        again = self._ask(compact, served, deadline)
+        return replace(again, usage=reply.usage + again.usage)
 
     def _choose(self, request: Request, want: WantChoice, served: Served, deadline: float) -> Answer:
         choosing = Choosing(tuple(dict.fromkeys(want.choices)))

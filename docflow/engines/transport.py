@@ -102,8 +102,12 @@ class Transport:
 
     def close(self) -> None:
         """End what is under way, and give back the connections and the thread."""
+        self._closed = True
+        self.drop()
+
+    def drop(self) -> None:
+        """Give up what is under way, so that whoever waits for it fails now; what comes later gets new connections."""
         with self._lock:
-            self._closed = True
             client, self._client = self._client, None
         if client is not None:
             client.close()
@@ -120,7 +124,7 @@ class Transport:
         try:
             reply = future.result(seconds + _GRACE_SECONDS)
         except CancelledError as error:
-            raise EngineUnavailable(f"the connections to {shown} are closed", retryable=False) from error
+            raise EngineUnavailable(f"the connections to {shown} are closed", retryable=not self._closed) from error
         except TimeoutError as error:  # the exchange bounds itself; this is for a thread that got no CPU
             raise EngineTimeout(f"{shown} did not answer within {seconds:g} s", hint=_TIMEOUT_HINT) from error
         finally:

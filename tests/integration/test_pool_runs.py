@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -21,7 +22,7 @@ from docflow.fields.kinds import Money, Party
 from docflow.runs import Progress, Run, RunOptions, execute
 from docflow.settings import Settings, load_settings
 from docflow.storage import Dataset
-from tests.engines.faults import FaultProxy, Status
+from tests.engines.faults import FaultProxy, Hang, Status
 from tests.engines.instant import InstantServer
 
 COUNT = 30
@@ -150,6 +151,26 @@ def test_what_a_fallback_gave_stands_until_it_is_replaced(scans: Path, tmp_path:
         proxy.always = None
         execute(options(scans, engine, **how, redo_fallback=True))
         assert Counter(row["engine"] for row in rows(out)) == {"vllm": 3, "sglang": 3}
+
+
+def test_a_server_that_hangs_is_found_out_long_before_the_time_out(
+    scans: Path, tmp_path: Path, servers: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("docflow.engines.pool.SILENT_SECONDS", 0.3)
+    monkeypatch.setattr("docflow.engines.server._HEALTH_SECONDS", 0.3)
+    a, _, c = servers
+
+    def hang() -> None:
+        proxy.always, proxy.everything = Hang(), True
+
+    with FaultProxy(a.url) as proxy:
+        began = time.monotonic()
+        run = execute(
+            options(scans, f"sglang={proxy.url}", f"vllm={c.url}", out=tmp_path / "out"), None, After(5, hang)
+        )
+    assert time.monotonic() - began < 30
+    assert (run.valid, run.documents) == (COUNT, COUNT)
+    assert COUNT // 2 < run.fallback < COUNT
 
 
 def test_a_run_waits_for_its_only_server_to_start_again(scans: Path, tmp_path: Path, servers: Any) -> None:

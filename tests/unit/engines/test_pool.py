@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from docflow.documents.model import Page
 from docflow.engines import pool as pool_module
 from docflow.engines.base import Answer, Health, Limits, Request, Turn, WantText
-from docflow.engines.pool import HOME_SECONDS, Pool
+from docflow.engines.pool import HANGS_AFTER, HOME_SECONDS, SILENT_SECONDS, Pool
 from docflow.engines.specs import EngineSpec
 from docflow.errors import (
     BadAnswer,
@@ -42,6 +42,7 @@ class Fake:
         self.asked: list[str] = []
         self.down = False
         self.does: Callable[[Request], DocflowError | None] | None = None
+        self.drop: Callable[[], None] = lambda: None
         self.closed = False
 
     def answer(self, request: Request) -> Answer:
@@ -108,7 +109,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> Iterator[Made]:
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("pool-")]
 
 
-def until(true: Callable[[], bool]) -> None:
+def until(true: Callable[[], object]) -> None:
     """Wait until something is true that another thread brings about."""
     deadline = time.monotonic() + 5
     while not true():
@@ -388,7 +389,7 @@ def test_with_all_away_requests_wait_and_go_on_when_one_is_back(made: Made) -> N
     pool = made({"sglang=http://a:1": a})
     a.down = True
     futures = [made.start(pool, ask(f"d{number}")) for number in range(8)]
-    until(lambda: len(pool._waiting) == 8)
+    until(lambda: a.asked and len(pool._waiting) == 8)
     made.pass_time(pool, 60)
     assert not any(future.done() for future in futures)
     a.down = False
@@ -401,7 +402,7 @@ def test_with_all_away_for_long_nobody_waits_any_more_until_one_is_back(made: Ma
     pool = made({"sglang=http://me:hunter2@a:1": a}, {"vllm=http://c:1": c})
     a.down = c.down = True
     future = made.start(pool, ask())
-    until(lambda: len(pool._waiting) == 1)
+    until(lambda: a.asked and len(pool._waiting) == 1)
     made.pass_time(pool, 120)
     with pytest.raises(NoEngine) as raised:
         future.result(5)
@@ -415,12 +416,37 @@ def test_with_all_away_for_long_nobody_waits_any_more_until_one_is_back(made: Ma
     assert pool.answer(ask()).engine == "vllm"
 
 
+def test_a_server_that_hangs_loses_what_it_has_to_the_others(made: Made) -> None:
+    a, c = Fake(), Fake("vllm")
+    pool = made({"sglang=http://a:1": a}, {"vllm=http://c:1": c})
+    dropped = threading.Event()
+
+    def hang(request: Request) -> EngineError:
+        assert dropped.wait(5)
+        return EngineUnavailable("the connections are closed")
+
+    a.does, a.drop = hang, dropped.set
+    futures = [made.start(pool, ask(f"d{number}")) for number in range(3)]
+    until(lambda: len(a.asked) == 3)
+    made.pass_time(pool, 1)
+    for _ in range(HANGS_AFTER):  # it is well as long as it says so, however long an answer takes
+        made.pass_time(pool, SILENT_SECONDS)
+    assert not dropped.is_set()
+    a.down = True
+    made.pass_time(pool, SILENT_SECONDS)
+    made.pass_time(pool, 1)
+    assert not dropped.is_set()
+    made.pass_time(pool, 1)
+    assert [future.result(5).engine for future in futures] == ["vllm"] * 3
+    assert pool.status()[0].state == "open"
+
+
 def test_closing_ends_the_waiting(made: Made) -> None:
     a = Fake()
     pool = made({"sglang=http://a:1": a})
     a.down = True
     future = made.start(pool, ask())
-    until(lambda: len(pool._waiting) == 1)
+    until(lambda: a.asked and len(pool._waiting) == 1)
     pool.close()
     with pytest.raises(EngineUnavailable):
         future.result(1)
@@ -432,7 +458,7 @@ def test_the_last_resort_answers_only_when_servers_stay_away(made: Made) -> None
     pool = made({"sglang=http://a:1": a}, {"embedded": last})
     a.down = True
     future = made.start(pool, ask())
-    until(lambda: len(pool._waiting) == 1)
+    until(lambda: a.asked and len(pool._waiting) == 1)
     assert not last.asked
     made.pass_time(pool, 30)
     answer = future.result(5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -286,7 +287,7 @@ def test_a_hung_server_holds_neither_answers_nor_health(opened: Opener, monkeypa
     async def hang(_: Received, writer: asyncio.StreamWriter) -> None:
         await asyncio.sleep(3600)
 
-    server.handle = hang  # type: ignore[method-assign]
+    server.handle = hang  # type: ignore[method-assign, assignment]
     monkeypatch.setattr("docflow.engines.server._HEALTH_SECONDS", 0.3)
     begun = time.monotonic()
     assert "did not answer within 0.3 s" in engine.health().detail
@@ -308,6 +309,36 @@ def test_an_empty_json_answer_is_a_bad_one(opened: Opener) -> None:
     engine, _ = opened("")
     with pytest.raises(BadAnswer, match="empty"):
         engine.answer(request_of(WantJson({"type": "object", "properties": {"a": {"type": "string"}}})))
+
+
+def test_an_answer_of_blanks_without_end_is_asked_for_without_white_space_and_so_are_all_after_it(
+    opened: Opener,
+) -> None:
+    engine, server = opened({})
+    chat = sglang_chat if engine.name == "sglang" else vllm_chat
+    server.replies = [chat('{"a":' + " " * 200, finish="length"), chat('{"a":"1"}')]
+    want = WantJson({"type": "object", "properties": {"a": {"type": "string"}}})
+    answer = engine.answer(request_of(want))
+    assert (answer.text, answer.stop) == ('{"a":"1"}', "stop")
+    assert (answer.usage.calls, answer.usage.prompt) == (2, 812)
+    engine.answer(request_of(want))
+    first, second, third = server.asked
+    assert "response_format" in first
+    for asked in (second, third):
+        assert "response_format" not in asked
+        expression = asked["regex"] if engine.name == "sglang" else asked["structured_outputs"]["regex"]
+        assert re.fullmatch(expression, '{"a":"1"}')
+        assert not re.fullmatch(expression, '{"a": "1"}')
+        assert asked["messages"] == first["messages"]
+
+
+def test_an_answer_that_is_cut_off_in_a_value_is_left_to_whoever_asked(opened: Opener) -> None:
+    engine, server = opened({})
+    chat = sglang_chat if engine.name == "sglang" else vllm_chat
+    server.replies = [chat('{"a":"' + "long " * 100, finish="length")]
+    answer = engine.answer(request_of(WantJson({"type": "object", "properties": {"a": {"type": "string"}}})))
+    assert answer.stop == "length"
+    assert len(server.asked) == 1
 
 
 def test_a_url_that_is_none_is_a_setting_that_is_off() -> None:

@@ -27,7 +27,7 @@ from docflow.errors import EngineRefused, EngineTimeout
 from tests.unit.pages import page_of
 
 LIMITS = Limits(max_tokens=12, page_tokens=160, timeout_seconds=60)
-SCHEMA = {
+SCHEMA: dict[str, Any] = {
     "type": "object",
     "properties": {
         "kind": {"enum": ["receipt", "invoice", None]},
@@ -106,7 +106,7 @@ def test_a_further_turn_finds_all_that_was_said_before_in_the_cache(engine: Serv
 def test_json_obeys_its_schema_and_its_leaves_have_probabilities(engine: ServerEngine, page: Page) -> None:
     want = WantJson(
         {"type": "object", "properties": {"kind": SCHEMA["properties"]["kind"], "paid": {"type": "boolean"}}}
-    )  # type: ignore[index]
+    )
     answer = engine.answer(request_of(page, "Read this.", want=want, max_tokens=64))
     found = json.loads(answer.text)
     assert answer.stop == "stop"

@@ -7,25 +7,22 @@ looked at in the background and used again once it answers.
 
 from __future__ import annotations
 
-import hashlib
-import itertools
 import logging
 import threading
 import time
-from bisect import insort
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Protocol, runtime_checkable
 
-from docflow.engines.admission import LEAD_SECONDS, Gate, Ticket, beginnings_of
+from docflow.engines.admission import Gate, Ticket, beginnings_of
 from docflow.engines.base import Answer, Engine, Health, Request, WantJson
-from docflow.engines.breaker import Breaker, State
+from docflow.engines.breaker import Breaker
+from docflow.engines.members import Droppable, Server, ServerStatus, reason_of, without_secrets
 from docflow.engines.shape import is_record
 from docflow.engines.specs import EngineSpec
+from docflow.engines.turns import Turns
 from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout, EngineUnavailable, NoEngine
-from docflow.settings import ServerSettings, without_credentials
+from docflow.settings import ServerSettings
 
 log = logging.getLogger("docflow.engines")
 
@@ -37,9 +34,6 @@ PAUSES = (0.2, 1.0, 2.0, 4.0)
 """Seconds before a request goes to a server again that has just failed it, where there is no other."""
 MOST_BUSY_SECONDS = 600.0
 """How long a request waits in all for servers that have no room and say when to come back."""
-HOME_SECONDS = 120.0
-"""How long after its last call a document's page is taken to be at the server that had it."""
-MOST_HOMES = 10_000
 EACH = 32
 """Documents in work for each server: while some are at the server, others are decoded and checked."""
 MOST_DOCUMENTS = 128
@@ -47,66 +41,6 @@ SILENT_SECONDS = 10.0
 """How long a server with requests may say nothing before it is asked for its health."""
 HANGS_AFTER = 3
 """Looks in a row at a silent server that find nothing: then it hangs, and what is there is sent elsewhere."""
-LONGEST_WAIT = 2.0
-"""Seconds between two looks of a waiting request: for what changes with time alone."""
-
-
-@runtime_checkable
-class Droppable(Protocol):
-    """An engine that can give up what is under way, as those over connections can."""
-
-    def drop(self) -> None:
-        """Whoever waits for an answer fails now; the engine stays usable."""
-        ...
-
-
-@dataclass(eq=False)
-class Server:
-    """One engine of a pool and how it is doing. The pool's lock guards what changes."""
-
-    spec: EngineSpec
-    engine: Engine
-    tier: int
-    fallback: bool
-    breaker: Breaker
-    gate: Gate
-    model: str = ""
-    rests_until: float = 0.0
-    given: float = 0.0
-    trial: Ticket | None = None
-    heard_at: float = 0.0
-    looks: int = 0
-    answered: int = 0
-    away_seconds: float = 0.0
-
-    @property
-    def last_resort(self) -> bool:
-        """A stand-in in this process: no server, so it gets work only when all servers stay away."""
-        return self.fallback and not self.spec.is_server
-
-
-@dataclass(frozen=True, slots=True)
-class ServerStatus:
-    """How a server of a pool is doing, for people and metrics. ``away_seconds`` is how long it was away in all."""
-
-    label: str
-    kind: str
-    model: str
-    fallback: bool
-    state: State
-    reason: str
-    in_flight: int
-    answered: int
-    away_seconds: float
-
-
-@dataclass(slots=True)
-class _Home:
-    """The server that has a document's page, since when it is that one, and when it had the last call."""
-
-    server: Server
-    since: float
-    last: float
 
 
 @dataclass(slots=True)
@@ -155,12 +89,9 @@ class Pool:
             for spec, engine in group
         ]
         self._lock = threading.RLock()
-        self._waiting: list[Ticket] = []
-        self._homes: OrderedDict[str, _Home] = OrderedDict()
-        self._numbers = itertools.count()
+        self._turns = Turns(self._servers, self.settings, clock)
         self._model = self._servers[0].spec.model
         self._was_looked_at = False
-        self._all_away_since: float | None = None
         self._watcher: threading.Thread | None = None
         self._closed = threading.Event()
 
@@ -192,7 +123,7 @@ class Pool:
             with self._lock:
                 server.model = server.model or health.model
                 if not health.ok and server.breaker.state == "closed":
-                    server.breaker.open(_reason(health.detail, server.spec))
+                    server.breaker.open(reason_of(health.detail, server.spec))
                     self._went_away(server)
         with self._lock:
             self._was_looked_at = True
@@ -226,7 +157,7 @@ class Pool:
         with self._lock:
             self._closed.set()
             watcher = self._watcher
-            for ticket in self._waiting:
+            for ticket in self._turns.waiting:
                 ticket.turn.set()
         for server in self._servers:
             server.engine.close()
@@ -241,7 +172,9 @@ class Pool:
         An answer that is not the JSON that was asked for is asked of another server once, where there is one: the
         first may have lost its grammar.
         """
-        ticket = self._ticket(request)
+        beginnings = beginnings_of(request)
+        with self._lock:
+            ticket = self._turns.ticket(request, beginnings)
         asking = _Asking()
         while True:
             try:
@@ -252,7 +185,7 @@ class Pool:
             try:
                 answer = server.engine.answer(request)
             except EngineError as error:
-                failure = _without_secrets(error, server.spec)
+                failure = without_secrets(error, server.spec)
                 self._failed(server, ticket, failure)
                 if not self._goes_on(asking, ticket, server, failure):
                     if asking.poor is not None:
@@ -283,7 +216,7 @@ class Pool:
         ticket.avoid.add(server)
         first, asking.asked_elsewhere = not asking.asked_elsewhere, True
         with self._lock:
-            return first and any(self._alive(other) for other in self._servers if other not in ticket.avoid)
+            return first and any(self._turns.alive(other) for other in self._servers if other not in ticket.avoid)
 
     def _goes_on(self, asking: _Asking, ticket: Ticket, server: Server, failure: EngineError) -> bool:
         """Whether to send the request once more; pauses where that is to the same server."""
@@ -300,7 +233,7 @@ class Pool:
         if asking.failures >= MOST_SENT or asking.timeouts >= MOST_TIMEOUTS or self._closed.is_set():
             return False
         with self._lock:
-            others = any(self._alive(other) for other in self._servers if other not in ticket.avoid)
+            others = any(self._turns.alive(other) for other in self._servers if other not in ticket.avoid)
         if isinstance(failure, EngineRefused):
             return failure.elsewhere and others
         if isinstance(failure, BadAnswer) or not failure.retryable:
@@ -314,139 +247,28 @@ class Pool:
 
     # --- whose turn it is ---------------------------------------------------------------------------------------
 
-    def _ticket(self, request: Request) -> Ticket:
-        document = request.pages[0].document_id if request.pages else ""
-        beginnings = beginnings_of(request)
-        lead_seconds = min(LEAD_SECONDS, request.limits.timeout_seconds)
-        with self._lock:
-            return Ticket(document, beginnings, next(self._numbers), self._home(document) is not None, lead_seconds)
-
     def _admit(self, ticket: Ticket) -> Server:
         """Wait for this request's turn; the server it goes to. Raises NoEngine, and EngineUnavailable when closed."""
         with self._lock:
-            ticket.server = None
-            ticket.turn.clear()
-            insort(self._waiting, ticket, key=lambda waiting: waiting.rank)
+            self._turns.queue(ticket)
         while True:
             with self._lock:
                 if ticket.server is None and not self._closed.is_set():
-                    self._dispatch()
+                    self._turns.dispatch()
                 if ticket.server is not None:
                     server: Server = ticket.server
+                    self._look_after()
                     return server
-                if self._closed.is_set() or self._is_hopeless():
-                    self._waiting.remove(ticket)
+                if self._closed.is_set() or self._turns.is_hopeless():
+                    self._turns.waiting.remove(ticket)
                     if self._closed.is_set():
                         raise EngineUnavailable("the engines were closed")
                     raise NoEngine(
                         f"no engine answers: {self._what_is_wrong()}",
                         hint="Start a server again, and run the same command with --retry-failed.",
                     )
-                seconds = self._until_next_change()
+                seconds = self._turns.seconds_to_next_change()
             ticket.turn.wait(seconds)
-
-    def _dispatch(self) -> None:
-        """Send whoever can go."""
-        left: list[Ticket] = []
-        for at, ticket in enumerate(self._waiting):
-            if not any(self._usable(server) and not server.gate.full for server in self._servers):
-                left += self._waiting[at:]
-                break
-            server = self._choose(ticket)
-            if server is None:
-                left.append(ticket)
-                continue
-            if not server.gate.in_flight:
-                server.heard_at = self._clock()
-            server.gate.enter(ticket)
-            ticket.server, ticket.era = server, server.breaker.era
-            if server.breaker.state == "half-open":
-                server.trial = ticket
-            if self._home(ticket.document) is not server:
-                server.given += 1 / server.spec.weight
-            self._settle(ticket.document, server)
-            self._look_after()
-            ticket.turn.set()
-        self._waiting = left
-
-    def _choose(self, ticket: Ticket) -> Server | None:
-        """The server for a request now; None when it has to wait."""
-        alive = [server for server in self._servers if self._alive(server)]
-        untried = [server for server in alive if server not in ticket.avoid]
-        usable = [server for server in untried or alive if self._usable(server)]
-        if not usable:
-            return None
-        tier = min(server.tier for server in usable)
-        home = self._home(ticket.document)
-        if home is not None and home in usable and self._stays(ticket.document, home, tier):
-            if not home.gate.full and not home.gate.holds_back(ticket):
-                return home
-            # Its page is there: worth a wait, unless another that is as good stands half empty.
-            usable = [
-                server
-                for server in usable
-                if server.tier == home.tier and home.gate.full and server.gate.in_flight * 2 < server.gate.window
-            ]
-            tier = home.tier
-        free = [
-            server
-            for server in usable
-            if server.tier == tier and not server.gate.full and not server.gate.holds_back(ticket)
-        ]
-        if not free:
-            return None
-        least = min(server.gate.in_flight / server.spec.weight for server in free)
-        near = [server for server in free if server.gate.in_flight / server.spec.weight <= least + 1]
-        return min(near, key=lambda server: (server.given, _rendezvous(ticket.document, server.spec.shown)))
-
-    def _alive(self, server: Server) -> bool:
-        """Whether it is not away, though it may be resting, or be tried out by another request."""
-        if server.last_resort and not self._last_resort_is_open():
-            return False
-        return server.breaker.state != "open"
-
-    def _usable(self, server: Server) -> bool:
-        return server.trial is None and self._clock() >= server.rests_until
-
-    def _last_resort_is_open(self) -> bool:
-        away = self._all_away_since
-        return away is not None and self._clock() - away >= self.settings.last_resort_seconds
-
-    def _is_hopeless(self) -> bool:
-        """Whether waiting has no more point: every server has been away for as long as a restart may take."""
-        away = self._all_away_since
-        if away is None or any(server.last_resort for server in self._servers):
-            return False
-        trying = any(server.breaker.state == "half-open" for server in self._servers)
-        return not trying and self._clock() - away >= self.settings.wait_seconds
-
-    def _until_next_change(self) -> float:
-        """How many seconds a waiting request may sleep: then time has changed something, or it looks again."""
-        now = self._clock()
-        times = [server.rests_until for server in self._servers]
-        if self._all_away_since is not None:
-            times.append(self._all_away_since + self.settings.wait_seconds)
-            times.append(self._all_away_since + self.settings.last_resort_seconds)
-        return max(0.01, min([LONGEST_WAIT, *(at - now for at in times if at > now)]))
-
-    def _home(self, document: str) -> Server | None:
-        """The server that has the page of a document, if it had a call of that document lately."""
-        home = self._homes.get(document)
-        return home.server if home is not None and self._clock() - home.last < HOME_SECONDS else None
-
-    def _stays(self, document: str, server: Server, tier: int) -> bool:
-        """Whether a document stays at its home: at a stand-in not for ever, once one of a better tier is back."""
-        return server.tier == tier or self._clock() - self._homes[document].since < HOME_SECONDS
-
-    def _settle(self, document: str, server: Server) -> None:
-        if not document:
-            return
-        now, home = self._clock(), self._homes.get(document)
-        since = home.since if home is not None and self._home(document) is server else now
-        self._homes[document] = _Home(server, since, now)
-        self._homes.move_to_end(document)
-        while len(self._homes) > MOST_HOMES:
-            self._homes.popitem(last=False)
 
     # --- how servers are doing ----------------------------------------------------------------------------------
 
@@ -454,7 +276,7 @@ class Pool:
         with self._lock:
             server.answered += 1
             server.model = server.model or answer.model
-            self._settle(ticket.document, server)
+            self._turns.settle(ticket.document, server)
             self._leave(server, ticket, answered=True, well=True)
 
     def _failed(self, server: Server, ticket: Ticket, error: EngineError) -> None:
@@ -462,8 +284,8 @@ class Pool:
             if error.retry_after is not None:
                 server.gate.narrow()
                 server.rests_until = max(server.rests_until, self._clock() + min(error.retry_after, MOST_BUSY_SECONDS))
-            elif self._home(ticket.document) is server:
-                del self._homes[ticket.document]
+            else:
+                self._turns.leave_home(ticket.document, server)
             # One that refuses, has no room, or gives a bad answer is there, and speaks.
             well = error.retry_after is not None or isinstance(error, EngineRefused | BadAnswer)
             self._leave(server, ticket, well=well, failure=None if well or server.last_resort else error)
@@ -484,19 +306,19 @@ class Pool:
                 server.trial = None
             if ticket.era == server.breaker.era:
                 server.heard_at, server.looks = self._clock(), 0
-            if failure is not None and server.breaker.failed(ticket.era, _reason(failure.message, server.spec)):
+            if failure is not None and server.breaker.failed(ticket.era, reason_of(failure.message, server.spec)):
                 self._went_away(server)
             elif well and server.breaker.worked(ticket.era):
                 self._came_back(server)
-            self._dispatch()
+            self._turns.dispatch()
 
     def _went_away(self, server: Server) -> None:
         server.gate.forget()
         server.rests_until = 0.0
-        if self._all_away_since is None and not any(
+        if self._turns.all_away_since is None and not any(
             other.breaker.state == "closed" for other in self._servers if not other.last_resort
         ):
-            self._all_away_since = self._clock()
+            self._turns.all_away_since = self._clock()
         others = [other for other in self._servers if other.breaker.state == "closed" and not other.last_resort]
         tier = min((other.tier for other in others), default=0)
         answering = " and ".join(other.spec.label for other in others if other.tier == tier)
@@ -512,7 +334,7 @@ class Pool:
     def _came_back(self, server: Server) -> None:
         server.away_seconds += self._clock() - server.breaker.opened_at
         server.given = max((other.given for other in self._servers if other.tier == server.tier), default=0.0)
-        self._all_away_since = None
+        self._turns.all_away_since = None
         self._say(f"{server.spec.label} is back")
 
     def _away_now(self, server: Server) -> float:
@@ -553,7 +375,7 @@ class Pool:
             looked_at = [server for server in self._servers if server.breaker.due or self._is_silent(server)]
         hanging = []
         for server, health in self._ask_health(looked_at):
-            reason = _reason(health.detail, server.spec)
+            reason = reason_of(health.detail, server.spec)
             with self._lock:
                 if server.breaker.state == "open":
                     server.breaker.looked_at(health.ok, reason)
@@ -570,7 +392,7 @@ class Pool:
             if isinstance(engine, Droppable):
                 engine.drop()
         with self._lock:
-            self._dispatch()
+            self._turns.dispatch()
 
     def _is_silent(self, server: Server) -> bool:
         if not server.spec.is_server or not server.gate.in_flight or server.breaker.state == "open":
@@ -585,33 +407,8 @@ class Pool:
             return list(zip(servers, threads.map(lambda server: server.engine.health(), servers), strict=True))
 
 
-def _rendezvous(document: str, server: str) -> bytes:
-    """A document's order of preference among servers: the same in every run, and for most after one has gone."""
-    return hashlib.blake2b(f"{document}\0{server}".encode(), digest_size=8).digest()
-
-
 def _is_poor(answer: Answer, request: Request) -> bool:
     """Whether JSON was asked for, and what came is none, or of another shape."""
     if not isinstance(request.want, WantJson) or request.begun:
         return False
     return not is_record(request.want.schema, answer.text)
-
-
-def _shown(text: str, spec: EngineSpec) -> str:
-    """What an engine said, without the credentials of its URL."""
-    text = without_credentials(text)
-    for secret in {spec.credentials, spec.credentials.partition(":")[2]} - {""}:
-        text = text.replace(secret, "...")
-    return text
-
-
-def _reason(text: str, spec: EngineSpec) -> str:
-    """Why a server is away, to stand after its name."""
-    return _shown(text, spec).removeprefix(without_credentials(spec.target)).strip() or "it gave no reason"
-
-
-def _without_secrets(error: EngineError, spec: EngineSpec) -> EngineError:
-    if spec.credentials:
-        error.args = (_shown(error.message, spec),)
-        error.hint = _shown(error.hint, spec)
-    return error

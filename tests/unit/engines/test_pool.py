@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from docflow.documents.model import Page
 from docflow.engines import pool as pool_module
 from docflow.engines.base import Answer, Health, Limits, Request, Turn, WantText
-from docflow.engines.pool import HANGS_AFTER, HOME_SECONDS, SILENT_SECONDS, Pool
+from docflow.engines.pool import HANGS_AFTER, SILENT_SECONDS, Pool
 from docflow.engines.specs import EngineSpec
+from docflow.engines.turns import HOME_SECONDS
 from docflow.errors import (
     BadAnswer,
     BrokenDocument,
@@ -164,7 +165,7 @@ def test_a_document_in_the_middle_of_its_program_goes_before_a_new_one(made: Mad
     until(lambda: len(engine.asked) == 2)
     for document in ("new", "begun"):
         futures.append(made.start(pool, ask(document)))
-        until(lambda: len(pool._waiting) == len(futures) - 1)
+        until(lambda: len(pool._turns.waiting) == len(futures) - 1)
     gate.set()
     for future in futures:
         future.result(5)
@@ -215,7 +216,7 @@ def test_the_shared_beginning_is_sent_once_before_the_crowd(made: Made) -> None:
     engine.does = lambda request: gate.wait(5) and None
     pool = made({"sglang=http://a:1": engine})
     futures = [made.start(pool, ask(f"d{number}", system=LONG)) for number in range(8)]
-    until(lambda: len(pool._waiting) == 7)
+    until(lambda: len(pool._turns.waiting) == 7)
     assert len(engine.asked) == 1
     assert made.start(pool, ask("other", system=LONG.upper())) is not None
     until(lambda: len(engine.asked) == 2)  # another beginning waits for nobody
@@ -231,7 +232,7 @@ def test_the_first_call_of_a_page_goes_before_its_forks(made: Made) -> None:
     pool.answer(ask("another", system=LONG))
     engine.does = lambda request: gate.wait(5) and None
     forks = [made.start(pool, ask("page", system=LONG)) for _ in range(4)]
-    until(lambda: len(pool._waiting) == 3)
+    until(lambda: len(pool._turns.waiting) == 3)
     assert engine.asked == ["another", "page"]
     gate.set()
     for fork in forks:
@@ -295,7 +296,7 @@ def test_a_lone_server_that_asks_to_be_left_alone_is_waited_for(made: Made) -> N
     errors = [error(EngineUnavailable, retry_after=30.0)]
     a.does = lambda request: errors.pop() if errors else None
     future = made.start(pool, ask())
-    until(lambda: len(pool._waiting) == 1 and not errors)
+    until(lambda: len(pool._turns.waiting) == 1 and not errors)
     made.pass_time(pool, 29)
     assert len(a.asked) == 1
     made.pass_time(pool, 1)
@@ -389,7 +390,7 @@ def test_with_all_away_requests_wait_and_go_on_when_one_is_back(made: Made) -> N
     pool = made({"sglang=http://a:1": a})
     a.down = True
     futures = [made.start(pool, ask(f"d{number}")) for number in range(8)]
-    until(lambda: a.asked and len(pool._waiting) == 8)
+    until(lambda: a.asked and len(pool._turns.waiting) == 8)
     made.pass_time(pool, 60)
     assert not any(future.done() for future in futures)
     a.down = False
@@ -402,7 +403,7 @@ def test_with_all_away_for_long_nobody_waits_any_more_until_one_is_back(made: Ma
     pool = made({"sglang=http://me:hunter2@a:1": a}, {"vllm=http://c:1": c})
     a.down = c.down = True
     future = made.start(pool, ask())
-    until(lambda: a.asked and len(pool._waiting) == 1)
+    until(lambda: a.asked and len(pool._turns.waiting) == 1)
     made.pass_time(pool, 120)
     with pytest.raises(NoEngine) as raised:
         future.result(5)
@@ -446,7 +447,7 @@ def test_closing_ends_the_waiting(made: Made) -> None:
     pool = made({"sglang=http://a:1": a})
     a.down = True
     future = made.start(pool, ask())
-    until(lambda: a.asked and len(pool._waiting) == 1)
+    until(lambda: a.asked and len(pool._turns.waiting) == 1)
     pool.close()
     with pytest.raises(EngineUnavailable):
         future.result(1)
@@ -458,7 +459,7 @@ def test_the_last_resort_answers_only_when_servers_stay_away(made: Made) -> None
     pool = made({"sglang=http://a:1": a}, {"embedded": last})
     a.down = True
     future = made.start(pool, ask())
-    until(lambda: a.asked and len(pool._waiting) == 1)
+    until(lambda: a.asked and len(pool._turns.waiting) == 1)
     assert not last.asked
     made.pass_time(pool, 30)
     answer = future.result(5)
@@ -518,7 +519,7 @@ def test_whatever_servers_do_every_request_ends_and_no_place_is_lost(script: lis
             errors = [future.exception(20) for future in futures]
         assert all(isinstance(raised, EngineError) for raised in errors if raised is not None)
         assert all(server.in_flight == 0 for server in pool.status())
-        assert pool._waiting == []
+        assert pool._turns.waiting == []
         assert all(not server.gate._leads and server.trial is None for server in pool._servers)
     finally:
         pool.close()

@@ -1,0 +1,90 @@
+"""What a pool is made of: a server, how it is doing, and what may be said of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from docflow.engines.admission import Gate, Ticket
+from docflow.engines.base import Engine
+from docflow.engines.breaker import Breaker, State
+from docflow.engines.specs import EngineSpec
+from docflow.errors import EngineError
+from docflow.settings import without_credentials
+
+
+@runtime_checkable
+class Droppable(Protocol):
+    """An engine that can give up what is under way, as those over connections can."""
+
+    def drop(self) -> None:
+        """Whoever waits for an answer fails now; the engine stays usable."""
+        ...
+
+
+@dataclass(eq=False)
+class Server:
+    """One engine of a pool and how it is doing. The pool's lock guards what changes.
+
+    ``tier`` is its rank: 0 shares the work. ``given`` counts the documents it got, over its weight; ``trial`` is the
+    one request that tries it out; ``looks`` counts the looks at it in vain since it was ``heard_at``.
+    """
+
+    spec: EngineSpec
+    engine: Engine
+    tier: int
+    fallback: bool
+    breaker: Breaker
+    gate: Gate
+    model: str = ""
+    rests_until: float = 0.0
+    given: float = 0.0
+    trial: Ticket | None = None
+    heard_at: float = 0.0
+    looks: int = 0
+    answered: int = 0
+    away_seconds: float = 0.0
+
+    @property
+    def last_resort(self) -> bool:
+        """A stand-in in this process: no server, so it gets work only when all servers stay away."""
+        return self.fallback and not self.spec.is_server
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """How a server of a pool is doing, for people and metrics. ``away_seconds`` is how long it was away in all."""
+
+    label: str
+    kind: str
+    model: str
+    fallback: bool
+    state: State
+    reason: str
+    in_flight: int
+    answered: int
+    away_seconds: float
+
+
+# --- what may be said of it -----------------------------------------------------------------------------------------
+
+
+def shown(text: str, spec: EngineSpec) -> str:
+    """What an engine said, without the credentials of its URL."""
+    text = without_credentials(text)
+    for secret in {spec.credentials, spec.credentials.partition(":")[2]} - {""}:
+        text = text.replace(secret, "...")
+    return text
+
+
+def reason_of(text: str, spec: EngineSpec) -> str:
+    """Why a server is away, to stand after its name."""
+    return shown(text, spec).removeprefix(without_credentials(spec.target)).strip() or "it gave no reason"
+
+
+def without_secrets(error: EngineError, spec: EngineSpec) -> EngineError:
+    """The error, saying nothing of the credentials of its server's URL."""
+    if spec.credentials:
+        error.args = (shown(error.message, spec),)
+        error.hint = shown(error.hint, spec)
+    return error

@@ -278,7 +278,8 @@ class Lexicon:
     """The vocabulary of labels, read once from the data files.
 
     ``kinds`` is the kind of each concept, ``of_field`` goes from the words of a field's name to concepts, ``synonyms``
-    from a single word to what it means, ``titles`` and ``trades`` are phrases of their own.
+    from a single word to what it means, ``titles`` and ``trades`` are phrases of their own, words of ``yours``
+    say that what follows is the reader's.
     """
 
     phrases: Phrases
@@ -290,6 +291,7 @@ class Lexicon:
     trades: frozenset[str]
     persons: frozenset[str]
     negations: frozenset[str]
+    yours: frozenset[str]
     units: frozenset[str]
     final: frozenset[str]
 
@@ -329,6 +331,7 @@ def lexicon() -> Lexicon:
         "trades": set(),
         "persons": set(),
         "negations": set(),
+        "yours": set(),
         "units": set(),
         "final": set(),
     }
@@ -364,7 +367,8 @@ def lexicon() -> Lexicon:
             synonyms.update({fold(word): meaning for word in words})
         lists["filler"].update(one.get("filler", {}).get("words", ()))
         lists["titles"].update(one.get("titles", {}).get("words", ()))
-        lists["negations"].update(one.get("negations", {}).get("words", ()))
+        for name in ("negations", "yours"):
+            lists[name].update(one.get(name, {}).get("words", ()))
         lists["units"].update(one.get("units", {}).get("words", ()))
         lists["final"].update(one.get("final", {}).get("words", ()))
         lists["trades"].update(one.get("party", {}).get("trades", ()))
@@ -391,6 +395,7 @@ def lexicon() -> Lexicon:
         frozenset(map(fold, lists["trades"])),
         frozenset(map(fold, lists["persons"])),
         frozenset(map(fold, lists["negations"])),
+        frozenset(map(fold, lists["yours"])),
         frozenset(map(fold, lists["units"])),
         frozenset(map(fold, lists["final"])),
     )

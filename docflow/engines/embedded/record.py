@@ -27,6 +27,7 @@ from docflow.engines.embedded.singles import (
     choices,
     currencies,
     headings,
+    is_readers,
     payment_methods,
     shaped,
 )
@@ -37,6 +38,8 @@ from docflow.fields.text import collapse, fold
 _ISSUERS = ("issuer", "employer", "laboratory", "landlord", "insurer")
 _ADDRESSED = ("customer", "employee", "tenant", "patient", "insured")
 """Who a letter goes to, where no label says more."""
+_OWN = ("vat", "registration_number", "iban")
+"""What is the issuer's, unless the field or the print says whose it is."""
 _PLAIN_DATES = ("date", "report_date", "pay_date", "signature_date")
 _SUMS = ("total", "subtotal", "tax")
 _ISO = re.compile(r"\b(?:ISO|code)\b", re.IGNORECASE)
@@ -252,6 +255,8 @@ class Reader:
             if taken is not None:
                 span, look = taken
                 options.append(Option(span.text, (span.piece,), pair.score * look, 0.45, (span,)))
+        if question.concept in _OWN and question.about not in _ADDRESSED:
+            options = [option for option in options if not any(is_readers(span) for span in option.spans)]
         if asks_for_day(question):
             options += [
                 Option(span.text, (piece,), score, 0.45, (span,))

@@ -190,3 +190,13 @@ def shaped(context: Context, concept: str, head: Head) -> Iterator[tuple[Span, f
         elif concept == "website":
             for start, end in find_links(line.text):
                 yield Span(line, start, end), 0.6 - 0.001 * line.number
+
+
+def is_readers(span: Span) -> bool:
+    """Whether a value's label says that it is the reader's own: "Your VAT number: ..." on an invoice."""
+    line = span.line
+    cell = line.cell_at(span.start)
+    before = line.text[line.spans[cell][0] : span.start]
+    if not words_of(before) and cell:
+        before = line.text[line.spans[cell - 1][0] : line.spans[cell - 1][1]]
+    return bool(lexicon().yours & set(words_of(before)[:1]))

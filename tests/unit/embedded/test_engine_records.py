@@ -328,3 +328,10 @@ def test_misread_letters_lower_the_confidence() -> None:
     doubtful.reader = lambda _: worse
     sure, unsure = (ask(one, RECEIPT).hints["company"].confidence or 0.0 for one in (page, doubtful))
     assert unsure < 0.7 * sure
+
+
+@pytest.mark.parametrize("label", ["Uw BTW nummer", "Your VAT number", "Ihre USt-IdNr.", "Customer VAT no"])
+def test_a_vat_number_that_is_the_customers_is_not_the_issuers(label: str) -> None:
+    lines = ["Northwind Ltd", "Invoice 4711", "Date: 12/03/2024", f"{label}: NL810433941B01", "Total    9.00"]
+    assert read(lines, INVOICE)["vat"] is None
+    assert read([*lines, "VAT no: GB980780684"], INVOICE)["vat"] == "GB980780684"

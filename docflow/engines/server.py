@@ -133,15 +133,15 @@ class ServerEngine:
 
     def _ask_for_json(self, request: Request, want: WantJson, served: Served, deadline: float) -> Reply:
         """JSON, by its schema until the model was seen to fill an answer with the white space that a schema allows."""
-        compact = replace(request, want=WantText(wire_regex(want.schema)))
-        if self._blanks_seen:
-            return self._ask(compact, served, deadline)
-        reply = self._ask(request, served, deadline)
-        if reply.stop != "length" or len(reply.text) - len(reply.text.rstrip()) < _MOST_BLANKS:
-            return reply
-        self._blanks_seen = True
-        again = self._ask(compact, served, deadline)
-        return replace(again, usage=reply.usage + again.usage)
+        spent = Usage()
+        if not self._blanks_seen:
+            reply = self._ask(request, served, deadline)
+            if reply.stop != "length" or len(reply.text) - len(reply.text.rstrip()) < _MOST_BLANKS:
+                return reply
+            self._blanks_seen = True
+            spent = reply.usage
+        reply = self._ask(replace(request, want=WantText(wire_regex(want.schema))), served, deadline)
+        return replace(reply, usage=spent + reply.usage)
 
     def _choose(self, request: Request, want: WantChoice, served: Served, deadline: float) -> Answer:
         choosing = Choosing(tuple(dict.fromkeys(want.choices)))

@@ -90,6 +90,7 @@ class Transport:
         self._options = options
         self._lock = threading.Lock()
         self._client: _Client | None = None
+        self._finalizer: weakref.finalize[..., Transport] | None = None
         self._closed = False
 
     def get(self, path: str, seconds: float) -> Any:
@@ -109,6 +110,8 @@ class Transport:
         """Give up what is under way, so that whoever waits for it fails now; what comes later gets new connections."""
         with self._lock:
             client, self._client = self._client, None
+            if self._finalizer is not None:
+                self._finalizer.detach()
         if client is not None:
             client.close()
 
@@ -119,7 +122,9 @@ class Transport:
                 raise EngineUnavailable(f"the connections to {shown} are closed", retryable=False)
             if self._client is None:
                 self._client = _Client(self.address, self._options)
-                weakref.finalize(self, self._client.close)  # also where nobody closes, at the latest at exit
+                self._finalizer = weakref.finalize(
+                    self, self._client.close
+                )  # where nobody closes: at exit, at the latest
             future = self._client.start(method, path, body, seconds)
         try:
             reply = future.result(seconds + _GRACE_SECONDS)

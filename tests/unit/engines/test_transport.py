@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -347,6 +349,17 @@ def test_a_closed_transport_says_so_and_ends_what_was_under_way() -> None:
         with pytest.raises(EngineUnavailable, match="closed"):
             transport.get("/x", 5)
     assert not [thread for thread in threading.enumerate() if thread.name == "docflow-transport"]
+
+
+def test_a_process_that_closes_nothing_ends_at_once_and_without_a_word() -> None:
+    code = (
+        "import sys; from docflow.engines.base import ServerOptions; from docflow.engines.transport import Transport\n"
+        "transport = Transport(sys.argv[1], ServerOptions()); transport.get('/v1/models', 10)"
+    )
+    with BadServer(says(response(200, {}))) as server:
+        command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, server.url]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_nothing_is_started_before_the_first_call() -> None:

@@ -357,7 +357,7 @@ def test_a_process_that_closes_nothing_ends_at_once_and_without_a_word() -> None
         "transport = Transport(sys.argv[1], ServerOptions()); transport.get('/v1/models', 10)"
     )
     with BadServer(says(response(200, {}))) as server:
-        command = [sys.executable, "-X", "dev", "-W", "error", "-c", code, server.url]
+        command = [sys.executable, "-W", "always::ResourceWarning", "-c", code, server.url]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 

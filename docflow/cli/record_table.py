@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from docflow.cli.columns import Column, decimals_of, fitted_table, spoken
 from docflow.cli.terminal import plain_table, printable
+from docflow.storage.rows import name_of
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -28,7 +29,7 @@ def record_table(rows: Sequence[Row], width: int) -> Iterator[RenderableType]:
     from rich.text import Text
 
     leading = [
-        Column("source", [Text(printable(row["source"])) for row in rows], keep_end=True),
+        Column("source", [Text(printable(name_of(row))) for row in rows], keep_end=True),
         Column("status", [Text(row["status"], style=_STATUS_STYLES.get(row["status"], "")) for row in rows]),
     ]
     columns = [*leading, *_record_columns(rows)]
@@ -106,7 +107,7 @@ def evidence_table(row: Row) -> Iterator[RenderableType]:
 
     answered = "/".join(filter(None, (row["engine"], row["model"])))
     yield Text.assemble(
-        (printable(row["source"]), "bold"),
+        (printable(name_of(row)), "bold"),
         f"  {row['program']}, ",
         (row["status"], _STATUS_STYLES.get(row["status"], "")),
         (f", {printable(answered)}" if answered else "", "dim"),

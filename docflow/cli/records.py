@@ -38,6 +38,8 @@ def row_of(result: Result[Any]) -> dict[str, Any]:
     return {
         "source": result.source,
         "document_id": result.document_id,
+        "first_page": result.first_page,
+        "last_page": result.last_page,
         "program": result.program,
         "status": result.status,
         "record": result.data,

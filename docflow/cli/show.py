@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 
     from docflow.storage.dataset import Dataset
 
+_NAME = "source, first_page, last_page, split"
+"""The columns that say which document a row is about."""
+
 
 def show(
     out: options.Dataset,
@@ -71,8 +74,8 @@ def _show_records(
     for name in programs:
         rows = _rows(
             connection,
-            f"SELECT source, status, record, evidence, missing_rows FROM {_view(name)} "  # noqa: S608
-            "WHERE status <> 'failed' ORDER BY created_at DESC LIMIT ?",
+            f"SELECT {_NAME}, status, record, evidence, missing_rows FROM {_view(name)} "  # noqa: S608
+            "WHERE status <> 'failed' ORDER BY created_at DESC, first_page LIMIT ?",
             limit,
         )
         if not rows:
@@ -100,11 +103,12 @@ def _show_failed(console: Console, connection: duckdb.DuckDBPyConnection, progra
     from rich.text import Text
 
     from docflow.cli.terminal import printable
+    from docflow.storage.rows import name_of
 
     view = _view(program or "records")
     rows = _rows(
         connection,
-        f"SELECT source, error FROM {view} WHERE status = 'failed' ORDER BY created_at DESC LIMIT ?",  # noqa: S608
+        f"SELECT {_NAME}, error FROM {view} WHERE status = 'failed' ORDER BY created_at DESC LIMIT ?",  # noqa: S608
         limit,
     )
     if not rows:
@@ -114,7 +118,7 @@ def _show_failed(console: Console, connection: duckdb.DuckDBPyConnection, progra
         error = row["error"] or {}
         console.print(
             Text.assemble(
-                (printable(row["source"]), "bold"),
+                (printable(name_of(row)), "bold"),
                 (f"  {printable(error.get('stage'))}, {printable(error.get('type'))}", "dim"),
             )
         )
@@ -133,10 +137,12 @@ def _show_evidence(console: Console, connection: duckdb.DuckDBPyConnection, prog
     from docflow.errors import UsageError
 
     view = _view(program or "records")
-    columns = f"SELECT source, document_id, program, status, engine, model, evidence, missing_rows, error FROM {view}"  # noqa: S608
-    rows = _rows(connection, f"{columns} WHERE source = ? ORDER BY created_at DESC", source)
+    columns = f"SELECT {_NAME}, document_id, program, status, engine, model, evidence, missing_rows, error FROM {view}"  # noqa: S608
+    rows = _rows(connection, f"{columns} WHERE source = ? ORDER BY created_at DESC, first_page", source)
     if not rows:
-        rows = _rows(connection, f"{columns} WHERE ends_with(source, ?) ORDER BY created_at DESC", f"/{source}")
+        rows = _rows(
+            connection, f"{columns} WHERE ends_with(source, ?) ORDER BY created_at DESC, first_page", f"/{source}"
+        )
     if not rows:
         sources = [row["source"] for row in _rows(connection, f"SELECT DISTINCT source FROM {view}")]  # noqa: S608
         close = difflib.get_close_matches(source, sources, n=1, cutoff=0.75)

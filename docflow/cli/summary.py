@@ -54,7 +54,9 @@ def _print_counts(console: Console, run: Run) -> None:
         table.add_row(Text(status, style=style), f"{count:,}")
     console.print(table)
     if run.documents:
-        facts = [f"{_documents(run.documents)} in {duration(run.seconds)} ({rate(run.documents_per_second)})"]
+        facts = [
+            f"{_documents(run.documents)}{_files(run)} in {duration(run.seconds)} ({rate(run.documents_per_second)})"
+        ]
         # Under the name of a program that chooses among kinds stand only documents that failed before the choice.
         chosen = [(name, count) for name, count in run.by_program.most_common() if name != run.program]
         if chosen:
@@ -96,6 +98,13 @@ def _print_next(console: Console, run: Run) -> None:
         lines.append("      the same command with --retry-failed, to try the failed documents again")
     for line in lines:
         console.print(Text.assemble((line[:6], "bold"), line[6:]))
+
+
+def _files(run: Run) -> str:
+    """Of how many files the documents are, where these are not as many."""
+    if run.files in (0, run.documents):
+        return ""
+    return " of 1 file" if run.files == 1 else f" of {run.files:,} files"
 
 
 def _documents(count: int) -> str:

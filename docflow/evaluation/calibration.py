@@ -23,6 +23,8 @@ from docflow.extraction.result import Evidence, Result
 FORMAT = 1
 """The number of the form of calibration.json. A reader refuses files with another one."""
 FILE = "calibration.json"
+PAGES_SURE = 0.9
+"""With a lower probability that the pages of a row are one document and all of it, somebody should look."""
 _EDGE = 0.002
 """Raw confidences are taken as no nearer to 0 or 1 than this: engines round, and a logit has no end."""
 
@@ -171,7 +173,8 @@ class Calibration:
         fitted = self.for_row(result.program, result.engine, result.model)
         evidence = tuple(_calibrated(entry, fitted) for entry in result.evidence)
         needs_review: bool | None = None
-        if error is not None and (result.status != "valid" or result.missing_rows):
+        unsure_pages = result.split_confidence is not None and result.split_confidence < PAGES_SURE
+        if error is not None and (result.status != "valid" or result.missing_rows or unsure_pages):
             needs_review = True
         elif error is not None and fitted is not None:
             threshold = fitted.row_threshold(error)

@@ -11,6 +11,7 @@ from docflow.fields import KIND_KEY
 from docflow.server.index import Entry
 from docflow.storage.corrections import Corrections, undecided
 from docflow.storage.overlay import Correction, Keys, Overlaid, keys_of, path_of, value_at
+from docflow.storage.rows import pages_text
 from docflow.storage.schemas import leaf_fields
 from docflow.storage.typed_text import as_text
 
@@ -25,6 +26,7 @@ def entry_view(entry: Entry) -> View:
     return {
         "key": entry.key,
         "source": entry.sources[0],
+        "part": "" if entry.pages is None else pages_text(entry.pages),
         "program": entry.program,
         "status": entry.status,
         "confidence": entry.confidence,

@@ -218,6 +218,18 @@ def evidence_row(evidence: Evidence) -> dict[str, Any]:
     }
 
 
+def name_of(row: Mapping[str, Any]) -> str:
+    """What a row is called before people: its source, and its pages where its file holds several documents."""
+    part = part_of(row)
+    return str(row["source"]) if part is None else f"{row['source']} {pages_text(part)}"
+
+
+def pages_text(part: Pages) -> str:
+    """The pages of a document in a file, for people: ``p. 3-4``."""
+    first, last = part
+    return f"p. {first}" if first == last else f"p. {first}-{last}"
+
+
 def _missing_row(row: MissingRow) -> dict[str, Any]:
     return {"path": text(row.path), "page": row.page, **row.box._asdict(), "text": text(row.text)}
 

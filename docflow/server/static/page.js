@@ -63,7 +63,7 @@ class PageView {
     this.explain = explain;
     this.selected = null;
     this.number = this.pages.length ? this.pages[0].number : 1;
-    byId("title").textContent = visible(view.source);
+    byId("title").textContent = visible(view.source) + (view.part ? ` ${view.part}` : "");
     byId("title").title = visible(view.sources.join("\n"));
     this.show();
   }

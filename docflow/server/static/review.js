@@ -169,7 +169,7 @@ class Review {
     line.dataset.key = entry.key;
     line.append(element("span", `dot ${entry.status === "failed" ? "" : level(entry.confidence)}`));
     const folders = entry.source.split("/");
-    const source = element("span", "source", shortened(folders.pop(), 120));
+    const source = element("span", "source", shortened(folders.pop(), 120) + (entry.part ? ` ${entry.part}` : ""));
     source.title = visible(entry.source);
     line.append(source, element("span", "sure", entry.state === "done" ? "\u2713" : percent(entry.confidence)));
     const about = [entry.program];

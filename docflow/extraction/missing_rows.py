@@ -106,10 +106,10 @@ def _lists(readings: Iterable[Reading]) -> dict[Keys, list[_Answered]]:
             (row.amounts if reading.leaf.kind is Kind.MONEY else row.counts)[name] = reading.typed
         elif isinstance(reading.typed, str):
             texts[keys[:at], number].append(reading.typed)
-    for name, rows in found.items():
+    for place, rows in found.items():
         for number, row in rows.items():
-            row.words = _words_of(" ".join(texts[name, number]))
-    return {name: [rows[number] for number in sorted(rows)] for name, rows in found.items()}
+            row.words = _words_of(" ".join(texts[place, number]))
+    return {place: [rows[number] for number in sorted(rows)] for place, rows in found.items()}
 
 
 def _words_of(text: str) -> frozenset[str]:
@@ -168,7 +168,7 @@ def _find(rows: Sequence[_Answered], printed: Sequence[_Printed]) -> None:
             by_value[value].append(one)
     pairs: list[tuple[_Answered, _Printed, float]] = []
     for row in rows:
-        weights: Counter[int] = Counter()
+        weights: dict[int, float] = defaultdict(float)
         for value in row.amounts.values():
             for one in by_value.get(value, ()):
                 weights[one.order] += 2
@@ -404,7 +404,7 @@ def _by_sums(
     for one, value in worth:
         if len(ways) < _WAYS:
             ways |= {before + value: (*those, one) for before, those in ways.items() if before + value not in ways}
-    short = [
+    short: list[tuple[_Printed, ...]] = [
         those for value in sums for said, those in ways.items() if those and abs(value - total - said) <= TOLERANCE
     ]
     everything = tuple(one for one, _ in worth)

@@ -8,9 +8,10 @@ from collections.abc import Iterator
 from docflow.documents.model import Box
 from docflow.engines.base import Piece
 from docflow.engines.embedded.context import Context, Span
-from docflow.engines.embedded.lexicon import fold, lexicon, words_of
+from docflow.engines.embedded.lexicon import lexicon, words_of
 from docflow.engines.embedded.questions import Question
 from docflow.fields.kinds import Kind
+from docflow.fields.text import fold
 
 _DAY_WORDS = frozenset({"day", "tag", "jour", "dia", "giorno", "dag"})
 _ASKED = re.compile(

@@ -202,10 +202,12 @@ def short(node: Any) -> Any:
         return [short(child) for child in node]
     if not isinstance(node, dict):
         return node
-    made = {key: child if key in ("enum", "required") else short(child) for key, child in node.items()}
+    made = {key: short(child) if key in ("items", "anyOf") else child for key, child in node.items()}
     if "properties" in node:
         made["properties"] = {key: short(child) for key, child in node["properties"].items()}
     types = node.get("type")
+    if isinstance(types, str | list) and ("integer" in types or "number" in types):
+        return {"enum": [-1, 20]}  # a number may go on for ever too
     if isinstance(types, str | list) and "string" in types:
         made["maxLength"] = 3
     if types == "array":
@@ -233,14 +235,14 @@ def test_the_same_without_white_space_is_compiled_and_obeyed(server: tuple[str, 
         assert answer.text == json.dumps(json.loads(answer.text), ensure_ascii=False, separators=(",", ":"))
 
 
-@pytest.mark.parametrize("name", SCHEMAS)
+@pytest.mark.parametrize("name", [name for name, schema in SCHEMAS.items() if len(schema["properties"]) < 50])
 def test_a_whole_answer_is_json_of_the_schema_with_its_keys_in_order(server: tuple[str, str], name: str) -> None:
     schema = short(wire_schema(SCHEMAS[name]))
     body = {
         "model": MODEL_NAME,
         "messages": [{"role": "user", "content": "Give the record."}],
         "temperature": 0,
-        "max_tokens": 3_500,
+        "max_tokens": 400,
         "response_format": {"type": "json_schema", "json_schema": {"name": "record", "schema": schema}},
     }
     response = httpx.post(f"{server[1]}/v1/chat/completions", json=body, timeout=120)

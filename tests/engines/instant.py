@@ -20,6 +20,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from re import _compiler, _parser  # type: ignore[attr-defined]
 from typing import Any, Literal
 
 from tests.engines.loopback import LoopbackServer, Received, response
@@ -156,8 +157,13 @@ class InstantServer(LoopbackServer):
             return json.dumps(self._value(schema, schema), ensure_ascii=False, separators=spaced)
         regex = body.get("regex") or (body.get("structured_outputs") or {}).get("regex")
         if regex:
-            candidates = ("1", "1.5", "True", "a", "2024-01-31")
-            return next((text for text in candidates if re.fullmatch(regex, text)), "1")
+            text = shortest(regex)
+            if not text.startswith("{"):
+                return text
+            data = json.loads(text)  # a schema as a regular expression, which allows no white space
+            data |= {name: value for name, value in self.values.items() if name in data}
+            filled = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
+            return filled if re.fullmatch(regex, filled) else text
         return "This is a document."
 
     def _value(self, node: Mapping[str, Any], root: Mapping[str, Any], name: str = "") -> Any:
@@ -201,6 +207,36 @@ class InstantServer(LoopbackServer):
         ended = _token(END, 0.0)
         content.append({**ended, "top_logprobs": [ended, _token("!", IMPOSSIBLE[self.kind])][:most]})
         return {"content": content}
+
+
+def shortest(regex: str) -> str:
+    """A text that a regular expression matches: with as little as it allows, and ``null`` where that is a choice."""
+    return _shortest(_parser.parse(regex))
+
+
+def _shortest(nodes: Any) -> str:
+    text = ""
+    for operation, given in nodes:
+        match str(operation):
+            case "LITERAL":
+                text += chr(given)
+            case "MAX_REPEAT" | "MIN_REPEAT" | "POSSESSIVE_REPEAT":
+                text += given[0] * _shortest(given[2])
+            case "SUBPATTERN":
+                text += _shortest(given[3])
+            case "BRANCH":
+                options = [_shortest(option) for option in given[1]]
+                text += "null" if "null" in options else options[0]
+            case "IN" | "CATEGORY" | "ANY" | "NOT_LITERAL":
+                tree = _parser.parse("")
+                tree.append((operation, given))
+                one = _compiler.compile(tree)
+                text += next(character for character in map(chr, range(33, 1_000)) if one.fullmatch(character))
+            case "AT":
+                pass
+            case _:
+                raise NotImplementedError(operation)
+    return text
 
 
 def _is_blank(value: Any) -> bool:

@@ -111,8 +111,9 @@ class Pdf:
     def encoded(self, index: int, width: int, height: int) -> bytes:
         """The page as displayed, drawn to fill that many pixels, as a JPEG. Raises DocumentError."""
         with self._page(index) as page, _drawn(page, width, height) as pixels:
-            size = pixels.width, pixels.height
-            return jpeg(Image.frombuffer("RGB", size, pixels.data, "raw", "RGB", pixels.stride, 1), width, height)
+            data: Any = pixels.data  # a buffer, which is all that Pillow needs
+            image = Image.frombuffer("RGB", (pixels.width, pixels.height), data, "raw", "RGB", pixels.stride, 1)
+            return jpeg(image, width, height)
 
     @contextmanager
     def _page(self, index: int) -> Iterator[Any]:

@@ -36,7 +36,7 @@ def cpu_seconds() -> float:
     """CPU time of this process, of its living children, and of those it has waited for."""
     me = psutil.Process()
     times = me.cpu_times()
-    total = times.user + times.system + times.children_user + times.children_system
+    total: float = times.user + times.system + times.children_user + times.children_system
     for child in me.children(recursive=True):
         here = child.cpu_times()
         total += here.user + here.system

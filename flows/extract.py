@@ -2,30 +2,44 @@
 
 The work itself is in ``docflow.runs``: this wraps its functions and nothing else. Prefect's database gets ids, counts
 and paths, never the text of a document; results are not persisted.
+
+A deployment's entry point is ``docflow.flows.extract.extract``.
 """
 
 from __future__ import annotations
 
+import contextvars
+import signal
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from prefect import flow, task
-from prefect.artifacts import create_markdown_artifact
+from docflow.flows.reporting import Reporter
+from prefect import flow, get_run_logger, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.exceptions import TerminationSignal
+from prefect.runtime import flow_run
+from prefect.settings import get_current_settings
 from prefect.task_runners import ThreadPoolTaskRunner
+from pydantic import AfterValidator, Field
 
-from docflow.errors import DocflowError
-from docflow.runs import RunOptions, new_run_id
+from docflow.documents.sources import find
+from docflow.errors import DocflowError, NothingToDo, UsageError
+from docflow.runs import RunOptions
 from docflow.runs.execution import RETRY_SECONDS, Execution
-from docflow.runs.summary import markdown
-from docflow.settings import load_settings
+from docflow.settings import load_settings, without_credentials
 
 CHUNKS_AT_ONCE = 3
 """One fills, one is finished and written, one may wait for its next attempt."""
+FLOW_RETRIES = 2
+"""How often a run of a deployment is begun again that could not go on: no engine, no room for OUT, no SOURCE."""
+FLOW_RETRY_SECONDS = 60.0
+"""How long to wait before, where Prefect's own PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS does not say."""
 
-running: dict[str, Execution] = {}
+running: dict[str, tuple[Execution, Reporter]] = {}
 """The runs of this process, by id: tasks are given the id, since a run itself cannot be sent anywhere."""
+begun: contextvars.ContextVar[Execution | None] = contextvars.ContextVar("begun", default=None)
+"""A run that this process began already: the flow that is called goes on with it."""
 
 
 def may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
@@ -44,8 +58,9 @@ def may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
 )
 def run_chunk(run_id: str, number: int) -> dict[str, Any]:
     """Wait until a chunk's documents are extracted, and write their rows; counts and file names."""
-    execution = running[run_id]
+    execution, reporter = running[run_id]
     summary = execution.run_chunk(execution.chunk(number))
+    reporter.chunk_written()
     return {
         "number": summary.number,
         "documents": summary.documents,
@@ -55,60 +70,115 @@ def run_chunk(run_id: str, number: int) -> dict[str, Any]:
     }
 
 
+def _without_secrets(text: str) -> str:
+    if without_credentials(text) != text:
+        raise ValueError("a user or password in a URL would be kept in Prefect's database; put it into the settings")
+    return text
+
+
+Plain = Annotated[
+    str,
+    AfterValidator(_without_secrets),
+    # What Prefect's server checks a deployment's parameters with, before it keeps them.
+    Field(json_schema_extra={"pattern": r"^(?!.*://[^/?#\s]*@)"}),
+]
+"""Text that holds no credentials: parameters stand in Prefect's database and on its pages."""
+
+
+def _name_of_run() -> str:
+    return f"extract-{_run_id()}"
+
+
+def _run_id() -> str:
+    """The id of docflow's run: of the one that is gone on with, else made of the id of Prefect's run."""
+    execution = begun.get()
+    if execution is not None:
+        return execution.options.run_id
+    again = flow_run.get_run_count()
+    run_id = f"{flow_run.get_scheduled_start_time():%Y%m%dT%H%M%S}-{(flow_run.get_id() or '')[:6]}"
+    return f"{run_id}-{again}" if again > 1 else run_id
+
+
 @flow(
     name="docflow-extract",
-    flow_run_name="extract-{run_id}",
+    description="Typed records from documents, added to a dataset. What is done already is skipped.",
+    flow_run_name=_name_of_run,
+    retries=FLOW_RETRIES,
+    retry_delay_seconds=get_current_settings().flows.default_retry_delay_seconds or FLOW_RETRY_SECONDS,
     task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_AT_ONCE),  # type: ignore[arg-type]
     persist_result=False,
-    validate_parameters=False,
 )
 def extract(
-    sources: list[str],
-    out: str,
-    program: str = "auto",
-    engine: str | list[str] | None = None,
-    fallback: str | list[str] | None = None,
-    limit: int | None = None,
+    sources: list[Plain],
+    out: Plain,
+    program: Plain = "auto",
+    schema_file: Plain | None = None,
+    engine: list[Plain] | None = None,
+    fallback: list[Plain] | None = None,
+    limit: Annotated[int, Field(ge=1)] | None = None,
     retry_failed: bool = False,
     redo_fallback: bool = False,
-    run_id: str | None = None,
 ) -> dict[str, Any]:
     """Extract typed records from documents into the dataset at ``out``; counts by status.
 
-    Keep credentials out of ``engine`` and ``fallback``, which Prefect's database keeps: name servers that need them in
-    the settings. With the ``run_id`` of a run that this process began already, that run is gone on with. Raises what
-    ``docflow.runs.execute`` raises.
+    Keys of servers come from the settings of the process that runs this (docflow.toml, DOCFLOW_API_KEY), never from a
+    parameter. Folders in which there is no document yet are no error. Raises what ``docflow.runs.execute`` raises.
+
+    Args:
+        sources: Files, folders (with all below them) or globs, as absolute paths on the machine that runs this.
+        out: The folder of the dataset, as an absolute path; rows are added to what is there.
+        program: What to extract: auto, a built-in program such as receipt, path/to/file.py:name or package.module:name.
+        schema_file: A JSON Schema file or module:Model, in place of a program: leave that at auto then.
+        engine: Who answers: embedded, sglang=URL or vllm=URL; several share the work. Empty for what the settings say.
+        fallback: Who answers while those are away, in this order. Empty for what the settings say.
+        limit: Stop after so many documents that are not done yet.
+        retry_failed: Try the documents again that failed in an earlier run.
+        redo_fallback: Ask the documents again that a fallback answered in an earlier run.
     """
-    if run_id in running:
-        return _run(running[run_id])
+    execution = begun.get()
+    if execution is not None:
+        return _run(execution)
     options = RunOptions(
         sources=tuple(sources),
-        program=program,
-        engine=engine,
-        fallback=fallback,
+        program=None if schema_file and program == "auto" else program,
+        schema=schema_file or None,
+        engine=engine or None,
+        fallback=fallback or None,
         out=Path(out),
         limit=limit,
         retry_failed=retry_failed,
         redo_fallback=redo_fallback,
         settings=load_settings(),
-        run_id=run_id or new_run_id(),
+        run_id=_run_id(),
     )
-    with Execution(options) as execution:
-        running[options.run_id] = execution
-        try:
-            return _run(execution)
-        finally:
-            del running[options.run_id]
+    if "-" in sources:
+        raise UsageError("- stands for a list on standard input, which a flow does not have")
+    try:
+        with Execution(options) as execution:
+            outcome = _run(execution)
+    except NothingToDo:
+        find(list(sources))  # raises for a source that is not there; one that is there is only empty
+        get_run_logger().info("no document is there yet")
+        return {"run_id": options.run_id, "out": out, "counts": {}, "stopped": False}
+    if execution.run.stopped:
+        # What is done is written. Prefect knows who sent the signal, and why: the run is cancelled, or it crashed.
+        raise TerminationSignal(signal.SIGTERM)
+    return outcome
 
 
 def _run(execution: Execution) -> dict[str, Any]:
     execution.run.runner = "prefect"
     run_id = execution.run.id
-    tasks = [run_chunk.submit(run_id, chunk.number) for chunk in execution.chunks()]
-    for future in tasks:
-        outcome = future.result(raise_on_failure=False)
-        if isinstance(outcome, BaseException):
-            execution.fail(outcome)
-    run = execution.summarise()
-    create_markdown_artifact(markdown(run), key="docflow-extract", description=f"run {run_id}")
+    reporter = Reporter(execution)
+    running[run_id] = execution, reporter
+    try:
+        tasks = [run_chunk.submit(run_id, chunk.number) for chunk in execution.chunks()]
+        for future in tasks:
+            outcome = future.result(raise_on_failure=False)
+            if isinstance(outcome, BaseException):
+                execution.fail(outcome)
+        run = execution.summarise()
+        reporter.end()
+    finally:
+        del running[run_id]
     return {"run_id": run_id, "out": str(run.out), "counts": dict(run.counts), "stopped": run.stopped}

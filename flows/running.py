@@ -21,6 +21,7 @@ from docflow.flows.embedded import EmbeddedServer, Home, ServerUnavailable
 from docflow.errors import DocflowError
 from docflow.runs import Run
 from docflow.runs.execution import Execution
+from docflow.settings import without_credentials
 
 log = logging.getLogger("docflow.flows")
 
@@ -134,27 +135,29 @@ def _in_thread(execution: Execution) -> Run:
 
 
 def _run_flow(execution: Execution, faults: list[BaseException]) -> None:
-    from docflow.flows.extract import extract, running
+    from docflow.flows.extract import begun, extract
 
     options = execution.options
-    run_id = execution.run.id
-    running[run_id] = execution
+    begun.set(execution)
     named: dict[str, Any] = {
-        "sources": [os.fsdecode(source) for source in options.sources if isinstance(source, str | os.PathLike)],
-        "out": str(options.out),
+        "sources": [_told(source) for source in options.sources if isinstance(source, str | os.PathLike)],
+        "out": _told(options.out or ""),
         "program": execution.run.program,
-        "engine": execution.run.engine,
-        "limit": options.limit,
+        "engine": [execution.run.engine],
+        "limit": options.limit or None,
         "retry_failed": options.retry_failed,
         "redo_fallback": options.redo_fallback,
     }
     try:
-        extract(**named, run_id=run_id)
+        extract.with_options(retries=0)(**named)
         _flush()
     except BaseException as error:  # noqa: BLE001 (a thread's border: whoever waits for it gets the error)
         faults.append(error)
-    finally:
-        running.pop(run_id, None)
+
+
+def _told(path: str | os.PathLike[str]) -> str:
+    """A path as Prefect may keep it: bytes of a name that are no UTF-8 escaped, no credentials."""
+    return without_credentials(os.fsencode(path).decode("utf-8", "backslashreplace"))
 
 
 def _flush() -> None:

@@ -443,17 +443,18 @@ class Execution:
                 self.run.spared["all leaves"] += leaves
                 self.run.spared["leaves"] += result.spared
             if result.status == "failed" and result.error and len(self.run.errors) < ERRORS_KEPT:
-                self.run.errors.append(FailedDocument(source=result.source, error=result.error))
+                self.run.errors.append(FailedDocument(source=result.source, document_id=result.document_id, error=result.error))
 
     def _tell(self, ended: threading.Event) -> None:
         """Tell the progress a few times a second, and once more at the end."""
         if self._progress is None:
             return
         while not ended.wait(PROGRESS_SECONDS):
-            self._progress(self._now())
-        self._progress(self._now())
+            self._progress(self.now())
+        self._progress(self.now())
 
-    def _now(self) -> Progress:
+    def now(self) -> Progress:
+        """Where the run stands."""
         with self._lock:
             counts = self.run.counts
             return Progress(

@@ -97,10 +97,11 @@ class Progress:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedDocument:
-    """A document that failed, as the closing table shows it."""
+    """A document that failed, as the closing table shows it. ``document_id`` is "" where its bytes cannot be had."""
 
     source: str
     error: ErrorInfo
+    document_id: str = ""
 
 
 @dataclass(kw_only=True)

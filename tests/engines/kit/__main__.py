@@ -74,7 +74,13 @@ def run_tests(root: Path, pytest_arguments: list[str]) -> int:
         given = {f"DOCFLOW_TEST_{kind.upper()}": server.url for kind, server in servers.items()}
         own = {ROOT_VARIABLE: str(root), "DOCFLOW_TEST_ENGINES": "1"}
         command = [sys.executable, "-m", "pytest", "tests/engines", *pytest_arguments]
-        code = subprocess.run(command, env=os.environ | given | own).returncode
+        with subprocess.Popen(command, env=os.environ | given | own) as tests:
+            try:
+                code = tests.wait()
+            except BaseException:
+                tests.send_signal(signal.SIGINT)  # so that the tests end the servers that they made themselves
+                tests.wait(timeout=60)
+                raise
         if code != 0:
             for server in servers.values():
                 print(f"\nengine kit: the end of {server.kind}'s log\n{server.tail()}", flush=True)

@@ -202,6 +202,7 @@ def test_an_answer_that_takes_longer_than_allowed_is_a_failed_row(sglang_url: st
     assert seconds < 30
 
 
+@pytest.mark.timeout(900)  # two starts of a server, on a machine that may have other work
 def test_a_server_frozen_killed_and_started_again_costs_no_document(
     victim: Server, vllm_url: str, tmp_path: Path
 ) -> None:
@@ -240,6 +241,7 @@ def test_a_server_frozen_killed_and_started_again_costs_no_document(
     assert (len(found), statuses(found)) == (60, {"valid"})
 
 
+@pytest.mark.timeout(900)
 def test_a_kind_chosen_before_the_kill_is_read_by_the_stand_in(victim: Server, vllm_url: str, tmp_path: Path) -> None:
     folder = scans(tmp_path / "scans", 1)
     with FaultProxy(victim.url) as proxy:

@@ -410,4 +410,5 @@ def _by_sums(
     everything = tuple(one for one, _ in worth)
     if everything in short:
         return list(everything)
-    return list(max(short, key=len)) if short else None
+    short.sort(key=len)
+    return list(short[-1]) if short else None

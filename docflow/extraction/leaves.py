@@ -43,7 +43,8 @@ def parse_answer(text: str) -> dict[str, Any]:
     """The JSON object in an engine's answer; a code fence around it is taken off. Raises BadAnswer."""
     fenced = re.fullmatch(r"\s*```(?:json)?\s*(.*?)\s*```\s*", text, re.DOTALL)
     try:
-        answer = json.loads(fenced.group(1) if fenced else text)
+        # Not strict: a bare tab or line break in a text is no reason to do without the record.
+        answer = json.loads(fenced.group(1) if fenced else text, strict=False)
     except (ValueError, RecursionError) as error:
         raise BadAnswer(f"the engine's answer is no JSON: {text[:80]!r}") from error
     if not isinstance(answer, dict):

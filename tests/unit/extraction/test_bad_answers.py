@@ -68,6 +68,12 @@ def test_a_whole_answer_that_ends_at_the_limit_counts() -> None:
     assert len(engine.requests) == 1
 
 
+def test_a_bare_control_character_in_a_text_is_no_bad_answer() -> None:
+    result, engine = extracted(json.dumps(GOOD).replace("1,203.75", "\t1,203.75"))
+    assert result.data == answer(total=Decimal("1203.75"))
+    assert len(engine.requests) == 1
+
+
 def test_a_repair_that_is_cut_off_leaves_the_record_as_it_was() -> None:
     result, _ = extracted(answer(total="1,203.75", day="sometime"), Answer('{"day": "25 D', stop="length"))
     assert result.status == "valid"

@@ -195,7 +195,7 @@ class _Scan:
                 raise _End
             start, end = self.string()
             try:
-                key = json.loads(self.text[start:end])
+                key = json.loads(self.text[start:end], strict=False)
             except ValueError:
                 raise _End from None
             if key in seen:  # the last one counts

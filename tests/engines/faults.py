@@ -106,6 +106,17 @@ class Body(Fault):
 
 
 @dataclass(frozen=True)
+class Endless(Fault):
+    """A body without end, as fast as the client takes it."""
+
+    async def apply(self, request: Received, proxy: FaultProxy, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n")
+        while not writer.is_closing():
+            writer.write(b" " * (1 << 20))
+            await writer.drain()
+
+
+@dataclass(frozen=True)
 class Said(Fault):
     """Another text in the model's mouth: a text, or what a function makes of its own; how it stopped, too."""
 

@@ -82,7 +82,7 @@ def _split(seed: int, count: int) -> list[tuple[Bundle, list[Part]]]:
     decoder = Decoder(DecodeLimits(), workers=1, pdf_dpi=reading.pdf_dpi, max_side=reading.max_side)
     found = []
     with tempfile.TemporaryDirectory(prefix="docflow-split-") as cache:
-        reader = Reader(reading, Path(cache), 1)
+        reader = Reader(reading, Path(cache), 1, threads=1)
         try:
             for number in range(count):
                 made = bundle(seed, number)

@@ -14,6 +14,7 @@ import asyncio
 import base64
 import io
 import json
+import os
 import re
 import socket
 import threading
@@ -188,7 +189,9 @@ class _Client:
             message = f"the certificate of {shown} is not valid: {error.certificate_error}"
             raise EngineUnavailable(message, retryable=False) from error
         except aiohttp.ClientConnectorError as error:
-            reason = error.os_error.strerror or type(error.os_error).__name__
+            # asyncio's own words repeat the address; the numbers of names that are not found are negative.
+            number = error.os_error.errno
+            reason = os.strerror(number) if number and number > 0 else error.os_error.strerror or "no such host"
             raise EngineUnavailable(f"{shown} cannot be reached: {reason}", hint=_AWAY_HINT) from error
         except aiohttp.ClientResponseError as error:
             raise EngineUnavailable(f"{shown} does not speak HTTP as expected", hint=_AWAY_HINT) from error

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from docflow.documents.model import Page
-from docflow.engines.base import Answer, LeafHint, Usage
+from docflow.engines.base import Answer, LeafHint
 from docflow.engines.bridge import Conversation
 from docflow.engines.shape import has_shape
 from docflow.errors import BadAnswer, EngineRefused
@@ -21,18 +21,12 @@ from docflow.program import RECORD
 class Window:
     """Some pages of a document that were asked about together, and the conversation about them.
 
-    ``spent`` is what another conversation about the same pages cost before it was given up. What a ``free`` one costs
-    is not counted: the cheap engine's.
+    A ``free`` one was answered by the cheap engine.
     """
 
     pages: Sequence[Page]
     talk: Conversation
-    spent: Usage = field(default_factory=Usage)
     free: bool = False
-
-    @property
-    def usage(self) -> Usage:
-        return Usage() if self.free else self.spent + self.talk.usage
 
     def record_answer(self, schema: dict[str, Any]) -> Answer:
         """The answer that holds the record; one that is no JSON, or of another shape, is asked for once more.

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Any
 
 from docflow.documents.model import Document, Page
-from docflow.engines.base import Engine, Limits, Usage
+from docflow.engines.base import Engine, Limits
 from docflow.engines.bridge import run_program
 from docflow.errors import DocflowError, EngineError, InternalError, ReadingError, stack_of
 from docflow.extraction.asking import Window, readings_of, repair
 from docflow.extraction.grounding import Grounder
 from docflow.extraction.merging import merge
+from docflow.extraction.metering import Metered
 from docflow.extraction.missing_rows import missing_rows
 from docflow.extraction.opinions import ask_better, unsure_leaves, verify
 from docflow.extraction.record import Record, locale_of
@@ -46,8 +47,9 @@ def extract_document(
     settings = settings or ExtractionSettings()
     started = time.perf_counter()
     blank = blank_result(document, program, engine, settings)
+    metered = Metered(engine)
     try:
-        result = _extract(document, program, engine, cheap, settings, blank)
+        result = _extract(document, program, metered, cheap, settings, blank)
     except DocflowError as error:
         attempts = error.attempts if isinstance(error, EngineError) else blank.attempts
         result = replace(blank, error=ErrorInfo.of(error), attempts=attempts)
@@ -55,7 +57,7 @@ def extract_document(
         log.error("document %s failed: %s\n%s", document.id, type(error).__name__, stack_of(error))
         fault = InternalError(f"{type(error).__name__}: {error}")
         result = replace(blank, error=ErrorInfo.of(fault))
-    return replace(result, seconds=time.perf_counter() - started)
+    return replace(result, usage=metered.usage, seconds=time.perf_counter() - started)
 
 
 def blank_result(document: Document, program: Program, engine: Engine, settings: ExtractionSettings) -> Result[Any]:
@@ -123,7 +125,6 @@ def _extract(
         missing_rows=missing_rows(record),
         answer=last.text if problems else None,
         error=error,
-        usage=sum((window.usage for window in windows), Usage()),
         engine=last.engine or answering.name,
         model=last.model or answering.model,
         attempts=1 + sum(answer.attempts - 1 for answer in answers),
@@ -192,8 +193,9 @@ def _ask(
     chosen = program.kind_named(_majority(kinds))
     for number, kind in enumerate(kinds):
         if kind != chosen.name:  # pages that look like another kind, such as terms, still belong to the document
-            again = Window(parts[number], run_program(chosen, parts[number], engine, _limits(settings, chosen)))
-            windows[number] = replace(again, spent=windows[number].talk.usage)
+            windows[number] = Window(
+                parts[number], run_program(chosen, parts[number], engine, _limits(settings, chosen))
+            )
     return chosen, windows
 
 

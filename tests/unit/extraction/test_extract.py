@@ -278,3 +278,10 @@ def test_a_pages_budget_is_the_settings_or_the_programs_or_the_default() -> None
     assert budget(BILL, ExtractionSettings()) == 1280
     assert budget(sharp, ExtractionSettings()) == 4096
     assert budget(sharp, ExtractionSettings(page_tokens=640)) == 640
+
+
+def test_what_a_failed_document_cost_is_kept() -> None:
+    usage = Usage(prompt=900, cached=0, output=4096, calls=1)
+    cut = Answer('{"seller": "Acme', usage=usage, stop="length")
+    result = extract_document(document_of(page_of(LINES)), BILL, ScriptedEngine([cut, cut]))
+    assert (result.status, result.usage) == ("failed", usage + usage)

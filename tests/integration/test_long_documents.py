@@ -10,9 +10,10 @@ from reportlab.pdfgen.canvas import Canvas
 
 from docflow.documents.decoder import Decoder
 from docflow.documents.sources import find
-from docflow.engines.base import Request
+from docflow.engines.base import BEGINS, GOES_ON, Request, WantChoice
 from docflow.engines.scripted import ScriptedEngine
 from docflow.extraction import extract_document
+from docflow.extraction.splitting import extract_parts
 from docflow.fields import Money, Text
 from docflow.program import program_for
 from docflow.settings import DecodeLimits, ExtractionSettings
@@ -47,7 +48,9 @@ def _ledger(path: Path) -> Path:
     return path
 
 
-def _reply(request: Request) -> dict[str, object]:
+def _reply(request: Request) -> str | dict[str, object]:
+    if isinstance(request.want, WantChoice):
+        return BEGINS if request.pages[-1].number % WINDOW == 1 else GOES_ON
     numbers = [page.number for page in request.pages]
     return {
         "owner": "Acme Trading Ltd" if 1 in numbers else None,
@@ -81,4 +84,24 @@ def test_three_hundred_pages_go_through_windows_complete_and_in_flat_memory(tmp_
     assert places["entries[3000].price"] == 151
     assert all(entry.found == "exact" for entry in result.evidence)
     # 12,000 values with their evidence take about 20 MiB; nothing else is kept of the pages.
+    assert peak < 40 * 2**20
+
+
+def test_three_hundred_pages_are_split_in_flat_memory(tmp_path: Path) -> None:
+    decoder = Decoder(DecodeLimits(), workers=1, pdf_dpi=72, max_side=1000)
+    try:
+        document = decoder.open(next(iter(find([_ledger(tmp_path / "ledgers.pdf")], stdin=None))))
+    finally:
+        decoder.close()
+    engine = ScriptedEngine(default=_reply)
+    tracemalloc.start()
+    try:
+        results = extract_parts(document, program_for(Ledger, "ledger"), engine, ExtractionSettings(split=True))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert [(result.first_page, result.last_page) for result in results] == [
+        (first, first + WINDOW - 1) for first in range(1, PAGES, WINDOW)
+    ]
+    assert sum(len(result.record.entries) for result in results if result.record) == PAGES * 20
     assert peak < 40 * 2**20

@@ -11,7 +11,7 @@ def has_shape(schema: Mapping[str, Any], value: Any) -> bool:
     """Whether JSON has objects, lists and single values where the schema has them.
 
     Null may stand for any of them, and keys may be left out; an object that has keys, none of which the schema names,
-    answers another question.
+    answers another question. References and alternatives, which no record's schema has, are not looked into.
     """
     if value is None:
         return True
@@ -22,14 +22,15 @@ def has_shape(schema: Mapping[str, Any], value: Any) -> bool:
         return all(has_shape(children[key], value[key]) for key in children.keys() & value.keys())
     if "items" in schema:
         return isinstance(value, list) and all(has_shape(schema["items"], item) for item in value)
-    return not isinstance(value, dict | list)
+    types = schema.get("type", () if "enum" in schema else ("object", "array"))
+    return not (isinstance(value, dict) and "object" not in types or isinstance(value, list) and "array" not in types)
 
 
 def is_record(schema: Mapping[str, Any], text: str) -> bool:
-    """Whether a text is a JSON object of the schema's shape, a code fence around it aside."""
+    """Whether a text is JSON of the schema's shape, a code fence around it aside; of a record's schema an object."""
     bare = text.strip().removeprefix("```json").removeprefix("```").removesuffix("```")
     try:
         value = json.loads(bare)
     except (ValueError, RecursionError):
         return False
-    return isinstance(value, dict) and has_shape(schema, value)
+    return has_shape(schema, value) and (isinstance(value, dict) or "properties" not in schema)

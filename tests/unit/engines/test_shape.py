@@ -46,6 +46,13 @@ def test_what_answers_another_question_has_not(value: object) -> None:
     assert not has_shape(SCHEMA, value)
 
 
+def test_what_is_no_records_schema_is_not_looked_into() -> None:
+    for schema in ({"$ref": "#/$defs/a"}, {"anyOf": [{"type": "object"}, {"type": "null"}]}, {"type": "object"}):
+        assert has_shape({"type": "object", "properties": {"a": schema}}, {"a": {"b": 1}})
+    assert is_record({"type": "array", "items": {"type": "string"}}, '["a"]')
+    assert not has_shape({"enum": ["a", None]}, ["a"])
+
+
 @pytest.mark.parametrize("text", ['{"total": "1"}', ' {"total": null}\n', '```json\n{"total": "1"}\n```'])
 def test_a_whole_object_is_a_record(text: str) -> None:
     assert is_record(SCHEMA, text)

@@ -23,7 +23,9 @@ def has_shape(schema: Mapping[str, Any], value: Any) -> bool:
     if "items" in schema:
         return isinstance(value, list) and all(has_shape(schema["items"], item) for item in value)
     types = schema.get("type", () if "enum" in schema else ("object", "array"))
-    return not (isinstance(value, dict) and "object" not in types or isinstance(value, list) and "array" not in types)
+    if isinstance(value, dict):
+        return "object" in types
+    return not isinstance(value, list) or "array" in types
 
 
 def is_record(schema: Mapping[str, Any], text: str) -> bool:

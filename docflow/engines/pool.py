@@ -11,7 +11,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from docflow.engines.admission import Gate, Ticket, beginnings_of
@@ -401,10 +400,22 @@ class Pool:
 
     def _ask_health(self, servers: Sequence[Server]) -> list[tuple[Server, Health]]:
         """The health of each, asked side by side: one that hangs keeps nobody else waiting."""
-        if not servers:
-            return []
-        with ThreadPoolExecutor(len(servers), thread_name_prefix="pool-look") as threads:
-            return list(zip(servers, threads.map(lambda server: server.engine.health(), servers), strict=True))
+        found: dict[int, Health] = {}
+
+        def ask(number: int, server: Server) -> None:
+            found[number] = server.engine.health()
+
+        # Not an executor's threads: those keep the process from ending while a server hangs.
+        threads = [
+            threading.Thread(target=ask, args=(number, server), name="pool-look", daemon=True)
+            for number, server in enumerate(servers)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        unknown = Health(ok=False, detail="it could not be asked")
+        return [(server, found.get(number, unknown)) for number, server in enumerate(servers)]
 
 
 def _is_poor(answer: Answer, request: Request) -> bool:

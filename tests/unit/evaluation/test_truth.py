@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from docflow.errors import UsageError
-from docflow.evaluation.truth import match, read_renames, read_truths, rename
+from docflow.evaluation.truth import match, pages_of, read_renames, read_truths, rename
 
 
 def write(folder: Path, **contents: Any) -> Path:
@@ -118,3 +118,24 @@ def test_two_truths_for_one_document_are_refused() -> None:
 
 def test_a_source_that_is_a_uri_is_matched_as_it_is_written() -> None:
     assert match(["0001"], ["file:///scans/0001.pdf"]) == {"0001": "file:///scans/0001.pdf"}
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("a/scan.p3-4", ("a/scan", (3, 4))),
+        ("scan.p3", ("scan", (3, 3))),
+        ("scan", ("scan", None)),
+        ("scan.p0-4", ("scan.p0-4", None)),
+        ("scan.page", ("scan.page", None)),
+    ],
+)
+def test_the_pages_that_a_truth_is_about_stand_at_the_end_of_its_name(name: str, parts: tuple[Any, ...]) -> None:
+    assert pages_of(name) == parts
+
+
+def test_truths_about_several_documents_of_one_file_fit_it_together() -> None:
+    assert match(["scan.p1", "scan.p2-3"], ["in/scan.pdf"]) == {"scan.p1": "in/scan.pdf", "scan.p2-3": "in/scan.pdf"}
+    assert match(["scan.p1"], ["scan.p1.pdf", "scan.pdf"]) == {"scan.p1": "scan.p1.pdf"}
+    with pytest.raises(UsageError, match="both about"):
+        match(["a/scan.p1", "scan.p1-1"], ["scan.pdf"])

@@ -94,8 +94,9 @@ class KilledMidway(Fault):
     server: Server
 
     async def apply(self, request: Received, proxy: FaultProxy, writer: asyncio.StreamWriter) -> None:
+        self.server.stop()  # else it might have answered before the signal comes
         answer = asyncio.create_task(proxy.forward(request))
-        await asyncio.sleep(0.02)
+        await asyncio.sleep(0.1)
         await asyncio.to_thread(self.server.kill)
         writer.write(await answer)
 

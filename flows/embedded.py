@@ -6,6 +6,7 @@ database. Each run has a home of its own while it lasts, so that two runs at onc
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
@@ -15,7 +16,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -38,10 +39,12 @@ handlers:
     filename: {log}
     delay: true
     formatter: plain
+  api:
+    class: prefect.logging.handlers.APILogHandler
 loggers:
   prefect:
     level: WARNING
-  prefect.extra:
+{runs}  prefect.extra:
     level: WARNING
     propagate: false
 root:
@@ -54,15 +57,30 @@ class ServerUnavailable(Exception):
     """The embedded Prefect server did not come up."""
 
 
+_TO_SERVER = """\
+  prefect.flow_runs:
+    level: INFO
+    handlers: [api]
+  prefect.task_runs:
+    level: INFO
+    handlers: [api]
+"""
+
+
 class Home:
     """A folder for Prefect that this process has for itself until it is closed."""
 
-    def __init__(self, cache_dir: Path) -> None:
-        """Take the first free home. Raises ServerUnavailable when the cache cannot be written."""
+    def __init__(self, cache_dir: Path, *, logs_to_server: bool = False) -> None:
+        """Take the first free home. With ``logs_to_server``, Prefect keeps the logs of runs too.
+
+        Raises ServerUnavailable when the cache cannot be written.
+        """
         try:
             self.folder, self.lock = _free_home(cache_dir / "prefect")
             self.logging = self.folder / "logging.yml"
-            self.logging.write_text(_LOGGING.format(log=json.dumps(str(self.folder / LOG))), encoding="utf-8")
+            runs = _TO_SERVER if logs_to_server else ""
+            settings = _LOGGING.format(log=json.dumps(str(self.folder / LOG)), runs=runs)
+            self.logging.write_text(settings, encoding="utf-8")
             log = self.folder / LOG
             if log.exists() and log.stat().st_size > 1 << 20:
                 log.unlink()
@@ -109,8 +127,8 @@ def _free_home(root: Path) -> tuple[Path, int]:
 class EmbeddedServer:
     """A Prefect server for one run; a context manager. Starting returns at once, ``wait`` tells when it answers."""
 
-    def __init__(self, home: Home) -> None:
-        """Raises ServerUnavailable when the process cannot be started."""
+    def __init__(self, home: Home, *, schedules: bool = False) -> None:
+        """With ``schedules`` it begins runs at their time. Raises ServerUnavailable when it cannot be started."""
         self._home = home
         self.password = f"docflow:{secrets.token_hex(16)}"  # on a shared machine, others can reach the port too
         environment = {key: value for key, value in os.environ.items() if not key.startswith("PREFECT_")}
@@ -118,12 +136,15 @@ class EmbeddedServer:
             "PREFECT_SERVER_API_AUTH_STRING": self.password,
             "PREFECT_UI_ENABLED": "false",
             "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
-            "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
-            "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
             "PREFECT_SERVER_SERVICES_FOREMAN_ENABLED": "false",
             "PREFECT_SERVER_SERVICES_PAUSE_EXPIRATIONS_ENABLED": "false",
             "PREFECT_SERVER_SERVICES_TRIGGERS_ENABLED": "false",
         }
+        if not schedules:
+            environment |= {
+                "PREFECT_SERVER_SERVICES_SCHEDULER_ENABLED": "false",
+                "PREFECT_SERVER_SERVICES_LATE_RUNS_ENABLED": "false",
+            }
         try:
             with (home.folder / LOG).open("ab") as log:
                 self._process = subprocess.Popen(
@@ -190,3 +211,18 @@ class EmbeddedServer:
                 return bool(answer.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+@contextlib.contextmanager
+def within(values: dict[str, str]) -> Iterator[None]:
+    """Within it, these environment variables are set."""
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value

@@ -33,7 +33,7 @@ CHUNKS_AT_ONCE = 3
 """One fills, one is finished and written, one may wait for its next attempt."""
 FLOW_RETRIES = 2
 """How often a run of a deployment is begun again that could not go on: no engine, no room for OUT, no SOURCE."""
-FLOW_RETRY_SECONDS = 60.0
+FLOW_RETRY_SECONDS = 60
 """How long to wait before, where Prefect's own PREFECT_FLOWS_DEFAULT_RETRY_DELAY_SECONDS does not say."""
 
 running: dict[str, tuple[Execution, Reporter]] = {}
@@ -99,12 +99,17 @@ def _run_id() -> str:
     return f"{run_id}-{again}" if again > 1 else run_id
 
 
+def _retry_seconds() -> int:
+    said = get_current_settings().flows.default_retry_delay_seconds
+    return int(said) if isinstance(said, int | float) and said else FLOW_RETRY_SECONDS
+
+
 @flow(
     name="docflow-extract",
     description="Typed records from documents, added to a dataset. What is done already is skipped.",
     flow_run_name=_name_of_run,
     retries=FLOW_RETRIES,
-    retry_delay_seconds=get_current_settings().flows.default_retry_delay_seconds or FLOW_RETRY_SECONDS,
+    retry_delay_seconds=_retry_seconds(),
     task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_AT_ONCE),  # type: ignore[arg-type]
     persist_result=False,
 )

@@ -13,10 +13,9 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
 from typing import Any
 
-from docflow.flows.embedded import EmbeddedServer, Home, ServerUnavailable
+from docflow.flows.embedded import EmbeddedServer, Home, ServerUnavailable, within
 
 from docflow.errors import DocflowError
 from docflow.runs import Run
@@ -77,11 +76,11 @@ def _have_prefect(execution: Execution, only_if_long: bool) -> bool:
             with contextlib.ExitStack() as starting:
                 home = starting.enter_context(contextlib.closing(Home(execution.options.settings.cache_dir)))
                 if os.environ.get("PREFECT_API_URL"):
-                    with _environment(home.quiet):
+                    with within(home.quiet):
                         import prefect.main
                     return True
                 server = starting.enter_context(EmbeddedServer(home))
-                with _environment(server.environment):
+                with within(server.environment):
                     import prefect.main  # noqa: F401 (Prefect reads its environment when it is imported)
                 _own = server
                 # After Prefect's own farewells, which still want to reach the server.
@@ -97,21 +96,6 @@ def _have_prefect(execution: Execution, only_if_long: bool) -> bool:
             _own.stop()
             _lost = str(error)
             raise
-
-
-@contextlib.contextmanager
-def _environment(values: dict[str, str]) -> Iterator[None]:
-    """Within it, these variables are set."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _in_thread(execution: Execution) -> Run:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from docflow.cli import schedule
 from docflow.cli.config import config
 from docflow.cli.engines import check
 from docflow.cli.evaluate import calibrate, evaluate
@@ -41,6 +42,22 @@ for command in (extract, show, query, review, report, export, evaluate, calibrat
 engines = typer.Typer(help="The servers that answer.", no_args_is_help=True)
 engines.command("check", help=_help(check))(check)
 app.add_typer(engines, name="engines")
+
+schedules = typer.Typer(
+    cls=schedule.SourceOrCommand,
+    help="Extract at set times, by Prefect: docflow schedule SOURCE --interval 5m --out OUT",
+    no_args_is_help=True,
+)
+for name, command in (
+    ("add", schedule.add),
+    ("list", schedule.listing),
+    ("pause", schedule.pause),
+    ("resume", schedule.resume),
+    ("run", schedule.run),
+    ("delete", schedule.delete),
+):
+    schedules.command(name, help=_help(command))(command)
+app.add_typer(schedules, name="schedule")
 
 
 def _print_version(wanted: bool) -> None:

@@ -94,9 +94,10 @@ class Result(Generic[R]):
     these pages are one document and all of it.
     ``data`` holds the typed Python values by field name whenever the engine answered (also when the record is
     invalid); ``record`` is the validated model and None unless ``status`` is ``valid``. ``answer`` is the engine's
-    last text unless the record is valid. ``missing_rows`` are suspected ones, None where the pages were not checked for
-    any. ``seconds`` is wall time. ``needs_review`` says whether somebody should look
-    at it, None where that was not asked or cannot be told. ``spared`` counts the leaves that the requested engine was
+    last text unless the record is valid. ``attempts`` is 1, and one more for each time that a question had to be sent
+    again; ``fallback`` says that a stand-in answered one. ``missing_rows`` are suspected ones, None where the pages
+    were not checked for any. ``seconds`` is wall time. ``needs_review`` says whether somebody should look at it, None
+    where that was not asked or cannot be told. ``spared`` counts the leaves that the requested engine was
     never asked for, because a cheap one was sure of them; None where no cheap one was asked, and in stored rows.
     """
 

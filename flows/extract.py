@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from docflow.flows.reporting import Reporter
-from prefect import flow, get_run_logger, task
+from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.exceptions import TerminationSignal
 from prefect.runtime import flow_run
 from prefect.settings import get_current_settings
+from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import AfterValidator, Field
 
@@ -95,7 +96,7 @@ def _run_id() -> str:
     if execution is not None:
         return execution.options.run_id
     again = flow_run.get_run_count()
-    run_id = f"{flow_run.get_scheduled_start_time():%Y%m%dT%H%M%S}-{(flow_run.get_id() or '')[:6]}"
+    run_id = f"{flow_run.get_scheduled_start_time():%Y%m%dT%H%M%S}-{(flow_run.get_id() or '')[-6:]}"
     return f"{run_id}-{again}" if again > 1 else run_id
 
 
@@ -123,7 +124,7 @@ def extract(
     limit: Annotated[int, Field(ge=1)] | None = None,
     retry_failed: bool = False,
     redo_fallback: bool = False,
-) -> dict[str, Any]:
+) -> State[dict[str, Any]]:
     """Extract typed records from documents into the dataset at ``out``; counts by status.
 
     Keys of servers come from the settings of the process that runs this (docflow.toml, DOCFLOW_API_KEY), never from a
@@ -163,15 +164,14 @@ def extract(
             outcome = _run(execution)
     except NothingToDo:
         find(list(sources))  # raises for a source that is not there; one that is there is only empty
-        get_run_logger().info("no document is there yet")
-        return {"run_id": options.run_id, "out": out, "counts": {}, "stopped": False}
+        return Completed(data=_outcome(options.run_id, out), message="no document is there yet")
     if execution.run.stopped:
         # What is done is written. Prefect knows who sent the signal, and why: the run is cancelled, or it crashed.
         raise TerminationSignal(signal.SIGTERM)
     return outcome
 
 
-def _run(execution: Execution) -> dict[str, Any]:
+def _run(execution: Execution) -> State[dict[str, Any]]:
     execution.run.runner = "prefect"
     run_id = execution.run.id
     reporter = Reporter(execution)
@@ -186,4 +186,14 @@ def _run(execution: Execution) -> dict[str, Any]:
         reporter.end()
     finally:
         del running[run_id]
-    return {"run_id": run_id, "out": str(run.out), "counts": dict(run.counts), "stopped": run.stopped}
+    said = [f"{run.counts[status]:,} {status}" for status in ("valid", "invalid", "failed") if run.counts[status]]
+    said += [
+        f"{count:,} {word} before" for count, word in ((run.skipped, "done"), (run.skipped_failed, "failed")) if count
+    ]
+    return Completed(
+        data=_outcome(run_id, str(run.out), dict(run.counts), stopped=run.stopped), message=", ".join(said) or None
+    )
+
+
+def _outcome(run_id: str, out: str, counts: dict[str, int] | None = None, *, stopped: bool = False) -> dict[str, Any]:
+    return {"run_id": run_id, "out": out, "counts": counts or {}, "stopped": stopped}

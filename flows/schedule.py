@@ -10,7 +10,6 @@ import contextlib
 import datetime as dt
 import json
 import os
-import re
 import threading
 import zoneinfo
 from collections.abc import Callable, Iterator
@@ -70,18 +69,6 @@ class Listed:
     last: str
     sources: tuple[str, ...]
     out: str
-
-
-def read_interval(text: str) -> float:
-    """Seconds of an interval as it is typed: ``300``, ``90s``, ``5m``, ``2h``, ``1d``, ``1h30m``. Raises UsageError."""
-    units = {"s": 1, "": 1, "m": 60, "h": 3600, "d": 86400}
-    whole = text.strip().lower()
-    if not re.fullmatch(r"\d+|(\d+[smhd])+", whole):
-        raise UsageError(f"{text!r} is no interval", hint="Write seconds, or 90s, 5m, 2h, 1d.")
-    seconds = sum(int(number) * units[unit] for number, unit in re.findall(r"(\d+)([smhd]?)", whole))
-    if not 1 <= seconds <= 366 * 86400:
-        raise UsageError(f"an interval of {text} is out of range", hint="It may be from 1 second to 366 days.")
-    return float(seconds)
 
 
 # --- the server ---------------------------------------------------------------------------------------------------
@@ -307,7 +294,9 @@ def _tell_runs(
         with contextlib.suppress(Exception):  # it is only told: the next look may succeed
             for run in _runs(client, deployment.name):
                 state = run.state
-                if state is None or state.timestamp < since or state.is_scheduled() or told.get(run.id) == state.name:
+                if state is None or state.timestamp < since or told.get(run.id) == state.name:
+                    continue
+                if state.is_scheduled() or state.is_pending():
                     continue
                 told[run.id] = str(state.name)
                 say(f"{run.name}: {state.name}{f', {state.message}' if state.message and state.is_final() else ''}")

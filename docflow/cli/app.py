@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from docflow.cli import schedule
+from docflow.cli import runs, schedule
 from docflow.cli.config import config
 from docflow.cli.engines import check
 from docflow.cli.evaluate import calibrate, evaluate
@@ -20,6 +20,7 @@ from docflow.cli.report import report
 from docflow.cli.review import review
 from docflow.cli.samples import samples
 from docflow.cli.show import show
+from docflow.cli.watch import watch
 
 app = typer.Typer(
     name="docflow",
@@ -35,13 +36,20 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(text if text.startswith(" ") else " ".join(text.split()) for text in paragraphs)
 
 
-for command in (extract, show, query, review, report, export, evaluate, calibrate, programs, config, samples):
+for command in (extract, watch, show, query, review, report, export, evaluate, calibrate, programs, config, samples):
     name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
     app.command(name, help=_help(command))(command)
 
 engines = typer.Typer(help="The servers that answer.", no_args_is_help=True)
 engines.command("check", help=_help(check))(check)
 app.add_typer(engines, name="engines")
+
+past_runs = typer.Typer(
+    cls=runs.OutOrCommand, help="What runs did, how fast, and what they cost: docflow runs OUT", no_args_is_help=True
+)
+past_runs.command("list", help=_help(runs.listing))(runs.listing)
+past_runs.command("show", help=_help(runs.show))(runs.show)
+app.add_typer(past_runs, name="runs")
 
 schedules = typer.Typer(
     cls=schedule.SourceOrCommand,

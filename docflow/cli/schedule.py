@@ -207,15 +207,16 @@ def _do(what: str, name: str, said: str) -> None:
 
 
 def _timing(*, cron: str | None, interval: str | None, rrule: str | None, timezone: str | None) -> Timing:
+    from docflow.durations import read_duration
     from docflow.errors import UsageError
-    from docflow.flows.schedule import Timing, read_interval
+    from docflow.flows.schedule import Timing
 
     if sum(given is not None for given in (cron, interval, rrule)) != 1:
         raise UsageError(
             "a schedule has one of --cron, --interval and --rrule",
             hint='As in --interval 5m, --cron "0 2 * * *" or --rrule "FREQ=WEEKLY;BYDAY=MO".',
         )
-    seconds = None if interval is None else read_interval(interval)
+    seconds = None if interval is None else read_duration(interval)
     return Timing(cron=cron, interval_seconds=seconds, rrule=rrule, timezone=timezone)
 
 

@@ -311,7 +311,7 @@ class Execution:
             run.notes.append(f"{documents} with rows suspected missing from a list (column missing_rows)")
         run.notes += fallback_notes(run, self._engine)
         if self._store is not None:
-            write_run(self._store.out, run, self.options, self._program)
+            write_run(self._store.out, run, self.options, self._program, self._engine.model)
         return run
 
     def _passed_over(self) -> str:
@@ -436,6 +436,8 @@ class Execution:
             self.run.by_program[result.program] += 1
             self.run.missing_rows += bool(result.missing_rows)
             self.run.fallback += result.fallback
+            self.run.usage += result.usage
+            self.run.work_seconds += result.seconds
             if result.spared is not None:
                 leaves = len({entry.path for entry in result.evidence})
                 self.run.spared["all documents"] += 1
@@ -443,7 +445,9 @@ class Execution:
                 self.run.spared["all leaves"] += leaves
                 self.run.spared["leaves"] += result.spared
             if result.status == "failed" and result.error and len(self.run.errors) < ERRORS_KEPT:
-                self.run.errors.append(FailedDocument(source=result.source, document_id=result.document_id, error=result.error))
+                self.run.errors.append(
+                    FailedDocument(source=result.source, document_id=result.document_id, error=result.error)
+                )
 
     def _tell(self, ended: threading.Event) -> None:
         """Tell the progress a few times a second, and once more at the end."""

@@ -134,6 +134,30 @@ class ServerSettings(_Group):
     )
 
 
+class CostSettings(_Group):
+    """What tokens and servers cost. Nothing is estimated from prices that are not set."""
+
+    currency: str = Field("", description="what the prices are in, as a label, such as USD")
+    prompt_million: Annotated[float, Field(ge=0)] | None = Field(None, description="price of a million prompt tokens")
+    cached_million: Annotated[float, Field(ge=0)] | None = Field(
+        None, description="price of a million prompt tokens that were cached (as other prompt tokens when not set)"
+    )
+    output_million: Annotated[float, Field(ge=0)] | None = Field(None, description="price of a million output tokens")
+    server_hour: Annotated[float, Field(ge=0)] | None = Field(None, description="price of a server for an hour")
+    servers: Annotated[int, Field(ge=1)] = Field(1, description="servers that are paid for while a run lasts")
+
+
+class BudgetSettings(_Group):
+    """What one run may use before it stops: documents in work are finished, and the same command goes on."""
+
+    documents: Annotated[int, Field(ge=1)] | None = Field(None, description="most documents of a run")
+    seconds: Annotated[float, Field(gt=0)] | None = Field(None, description="longest time of a run, in seconds")
+    tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="most tokens of a run, prompts and answers")
+    money: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="most money for a run, by the prices of costs"
+    )
+
+
 def _joined(given: Any) -> Any:
     """A list of engines as one text: in a file they may be written as a list."""
     return ";".join(given) if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given) else given
@@ -168,6 +192,8 @@ class Settings(BaseSettings):
     reading: ReadingSettings = ReadingSettings()
     extraction: ExtractionSettings = ExtractionSettings()
     servers: ServerSettings = ServerSettings()
+    costs: CostSettings = CostSettings()
+    budget: BudgetSettings = BudgetSettings()
 
     @classmethod
     def settings_customise_sources(

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from docflow.engines.base import Usage
 from docflow.errors import DocflowError, InternalError, stack_of
 from docflow.extraction.result import ErrorInfo, Result
 from docflow.program import Program
@@ -41,7 +42,11 @@ def extract_work(
             return []
         if copies:
             now = dt.datetime.now(dt.UTC)
-            return [dataclasses.replace(copy, source=work.item.source, created_at=now) for copy in copies]
+            # A copy costs nothing: what the document cost stands in the row that it is copied from.
+            return [
+                dataclasses.replace(copy, source=work.item.source, created_at=now, usage=Usage(), seconds=0.0)
+                for copy in copies
+            ]
     work.attempts += 1
     started = time.perf_counter()
     try:

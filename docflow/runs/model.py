@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from docflow.engines.base import Usage
 from docflow.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,6 +24,9 @@ Runner = Literal["auto", "direct", "prefect"]
 
 PREFECT_FROM = 20
 """With more documents than this to do, the auto runner takes Prefect: below, its server costs more than it gives."""
+
+OUT_OF_BUDGET = 4
+"""The exit code of a run that a budget ended: there is more to do."""
 
 
 def new_run_id() -> str:
@@ -114,7 +118,9 @@ class Run:
     ``errors`` are the first failed documents, at most twenty. ``stopped`` tells that a signal ended the run early.
     Where a cheap engine answered first, ``spared`` counts the ``documents`` and ``leaves`` for which the chosen engine
     was not needed, beside ``all documents`` and ``all leaves``. ``missing_rows`` counts the documents from whose lists
-    rows seem to be missing, ``fallback`` those that a stand-in answered.
+    rows seem to be missing, ``fallback`` those that a stand-in answered. ``usage`` is what all documents cost together,
+    ``work_seconds`` how long they were in work, added up. ``budget`` names the budget that ended the run, "" where none
+    did.
     """
 
     id: str
@@ -134,6 +140,9 @@ class Run:
     spared: Counter[str] = field(default_factory=Counter)
     missing_rows: int = 0
     fallback: int = 0
+    usage: Usage = field(default_factory=Usage)
+    work_seconds: float = 0.0
+    budget: str = ""
     errors: list[FailedDocument] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     results: list[Result[Any]] = field(default_factory=list)
@@ -162,9 +171,11 @@ class Run:
 
     @property
     def exit_code(self) -> int:
-        """What the command line exits with: 0 all valid or done before, 1 some not, 130 interrupted."""
+        """The command line's exit code: 0 all valid or done before, 1 some not, 4 out of budget, 130 interrupted."""
         if self.stopped:
             return 130
+        if self.budget:
+            return OUT_OF_BUDGET
         return 1 if self.invalid or self.failed or self.skipped_failed else 0
 
 

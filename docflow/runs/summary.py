@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from docflow.settings import Settings, without_credentials
 RUNS = "runs"
 
 
-def write_run(out: Path, run: Run, options: RunOptions, program: Program) -> None:
+def write_run(out: Path, run: Run, options: RunOptions, program: Program, model: str) -> None:
     """Write OUT/runs/ID.json. Raises StorageError."""
     from docflow.storage.parts import write_whole
 
@@ -29,6 +30,7 @@ def write_run(out: Path, run: Run, options: RunOptions, program: Program) -> Non
         "program": program.name,
         "program_version": program.version,
         "engine": run.engine,
+        "model": model,
         "sources": [str(source) for source in options.sources if isinstance(source, str | Path)],
         "working_directory": str(Path.cwd()),
         "limit": options.limit,
@@ -42,6 +44,9 @@ def write_run(out: Path, run: Run, options: RunOptions, program: Program) -> Non
         "skipped_failed": run.skipped_failed,
         "spared": dict(run.spared),
         "missing_rows": run.missing_rows,
+        "usage": dataclasses.asdict(run.usage),
+        "work_seconds": round(run.work_seconds, 3),
+        "budget": run.budget,
         "settings": _shown(options.settings),
     }
     write_whole(out / RUNS / f"{run.id}.json", json.dumps(content, indent=1).encode())

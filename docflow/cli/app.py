@@ -20,6 +20,7 @@ from docflow.cli.report import report
 from docflow.cli.review import review
 from docflow.cli.samples import samples
 from docflow.cli.show import show
+from docflow.cli.watch import watch
 
 app = typer.Typer(
     name="docflow",
@@ -35,7 +36,7 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(text if text.startswith(" ") else " ".join(text.split()) for text in paragraphs)
 
 
-for command in (extract, show, query, review, report, export, evaluate, calibrate, programs, config, samples):
+for command in (extract, watch, show, query, review, report, export, evaluate, calibrate, programs, config, samples):
     name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
     app.command(name, help=_help(command))(command)
 

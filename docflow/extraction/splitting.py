@@ -16,7 +16,7 @@ from typing import Any
 from docflow.documents.model import Document, Page
 from docflow.engines.base import BEGINS, GOES_ON, Engine, Limits, Usage
 from docflow.engines.bridge import Conversation, run_program
-from docflow.errors import DocflowError, EngineError, InternalError, ReadingError, stack_of
+from docflow.errors import DocflowError, EngineError, EngineRefused, InternalError, ReadingError, stack_of
 from docflow.extraction.extract import blank_result, extract_document
 from docflow.extraction.result import ErrorInfo, Result
 from docflow.program import Program, images
@@ -141,7 +141,20 @@ def _parts(document: Document, pages: Sequence[Page], begins: Sequence[float]) -
 
 
 def _asked(pages: Sequence[Page], engine: Engine, limits: Limits, window: int) -> tuple[list[float], Usage]:
-    """For each page the probability that a document begins there. Raises EngineError."""
+    """For each page the probability that a document begins there.
+
+    A server that refuses so many pages at once is asked about fewer. Raises EngineError.
+    """
+    while True:
+        try:
+            return _asked_in_windows(pages, engine, limits, window)
+        except EngineRefused:
+            if window == 1:
+                raise
+            window = min(window, len(pages)) - 1
+
+
+def _asked_in_windows(pages: Sequence[Page], engine: Engine, limits: Limits, window: int) -> tuple[list[float], Usage]:
     begins = [1.0]
     usage = Usage()
     if window == 1:

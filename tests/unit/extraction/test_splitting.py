@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 from docflow.documents.model import Page
 from docflow.engines.base import BEGINS, GOES_ON, Answer, Request, Usage, WantChoice
 from docflow.engines.scripted import ScriptedEngine
-from docflow.errors import EngineUnavailable
+from docflow.errors import EngineRefused, EngineUnavailable
 from docflow.extraction.splitting import extract_parts, find_parts, is_blank
 from docflow.settings import ExtractionSettings
 from tests.unit.extraction.test_extract import BILL, answer
@@ -134,3 +134,14 @@ def scan(draw: Any = None, shade: int = 250) -> Page:
 )
 def test_a_page_without_ink_is_blank(page: Page, blank: bool) -> None:
     assert is_blank(page) == blank
+
+
+def test_a_server_that_takes_fewer_pages_at_once_is_asked_about_fewer() -> None:
+    def reply(request: Request) -> Answer:
+        if len(request.pages) > 2:
+            raise EngineRefused("at most 2 images")
+        return border(0.9 if request.pages[-1].number == 3 else 0.1)
+
+    engine = ScriptedEngine(default=reply)
+    assert ranges(engine, "A", "A", "B", "B") == [(1, 2, 0.9), (3, 4, 0.9)]
+    assert [len(request.pages) for request in engine.requests[-3:]] == [2, 2, 2]

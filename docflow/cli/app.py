@@ -56,15 +56,16 @@ schedules = typer.Typer(
     help="Extract at set times, by Prefect: docflow schedule SOURCE --interval 5m --out OUT",
     no_args_is_help=True,
 )
-for name, command in (
+_VERBS: tuple[tuple[str, Callable[..., None]], ...] = (
     ("add", schedule.add),
     ("list", schedule.listing),
     ("pause", schedule.pause),
     ("resume", schedule.resume),
     ("run", schedule.run),
     ("delete", schedule.delete),
-):
-    schedules.command(name, help=_help(command))(command)
+)
+for verb, its_command in _VERBS:
+    schedules.command(verb, help=_help(its_command))(its_command)
 app.add_typer(schedules, name="schedule")
 
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from docflow.documents.sources import SourceItem, find
 from docflow.errors import EngineError, NothingToDo, StorageError, UsageError
+from docflow.loading import load_program
 from docflow.runs.execution import execute
 from docflow.runs.model import Run, RunOptions, new_run_id
 from docflow.runs.signals import stopped_by_signals
@@ -126,6 +127,7 @@ def watch(options: RunOptions, every_seconds: float, on_batch: Callable[[Batch],
     """
     [inbox] = map(Path, options.sources)
     _check(inbox, options.out)
+    load_program(options.program, schema=options.schema)  # said now, not when the first file comes
     watching, stopping = Watch(inbox), threading.Event()
     retry_failed, trouble, wait = options.retry_failed, "", every_seconds
     with stopped_by_signals(stopping.set):

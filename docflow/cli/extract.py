@@ -84,6 +84,7 @@ def extract(
     accept_error: options.AcceptError = None,
     verify: options.Verify = False,
     cheap_first: options.CheapFirst = False,
+    budget: options.Budget = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each record on stdout as a line of JSON; all else goes to stderr.")
     ] = False,
@@ -96,7 +97,7 @@ def extract(
     Documents that are done already are skipped, so the same command can be typed again at any time: after an
     interruption it goes on where it stopped. The exit code is 0 when every document is valid or was done before,
     1 when some are invalid or failed, 2 for bad usage or when no document matched, 3 when no engine is usable,
-    130 after Ctrl-C.
+    4 when a budget is reached before all is done, 130 after Ctrl-C.
 
     Examples:
 
@@ -124,6 +125,7 @@ def extract(
         ocr_model=ocr_model,
         accept_error=accept_error,
         split=split,
+        budget=budget,
     )
     settings = options.second_opinions(load_settings(flags), verify=verify, cheap_first=cheap_first)
     run_options = RunOptions(
@@ -135,6 +137,7 @@ def extract(
         limit=limit,
         retry_failed=retry_failed,
         redo_fallback=redo_fallback,
+        fallback=fallback or None,
         settings=settings,
     )
     records = RecordWriter(sys.stdout) if as_json else None

@@ -114,6 +114,16 @@ Split = Annotated[
         rich_help_panel=READING,
     ),
 ]
+Budget = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--budget",
+        metavar="LIMITS",
+        help="Stop once so much is used, as in documents=1000,seconds=600,tokens=2000000,money=5: documents in work "
+        "are finished, and the same command goes on. Money needs prices (costs; see docflow config).",
+        rich_help_panel=RUNNING,
+    ),
+]
 Dataset = Annotated[Path, typer.Argument(metavar="OUT", help="The folder that docflow extract wrote to.")]
 
 
@@ -140,6 +150,7 @@ def given(
     ocr_model: Path | None,
     accept_error: str | None = None,
     split: bool = False,
+    budget: Sequence[str] | None = None,
 ) -> dict[str, Any]:
     """The settings that were given as flags, by key."""
     flags = {
@@ -152,8 +163,24 @@ def given(
         "reading.ocr_model": ocr_model,
         "extraction.accept_error": None if accept_error is None else read_share(accept_error),
         "extraction.split": split or None,
+        **read_budget(budget or ()),
     }
     return {key: value for key, value in flags.items() if value is not None}
+
+
+def read_budget(texts: Sequence[str]) -> dict[str, str]:
+    """Limits as they are typed, as settings by key. Raises UsageError for a limit that there is not."""
+    from docflow.errors import UsageError
+    from docflow.settings import BudgetSettings
+
+    found = {}
+    for text in (piece for given in texts for piece in given.split(",")):
+        name, _, value = (piece.strip() for piece in text.partition("="))
+        if name not in BudgetSettings.model_fields or not value:
+            known = ", ".join(BudgetSettings.model_fields)
+            raise UsageError(f"{text.strip()!r} is no budget", hint=f"Write NAME=NUMBER; the names are {known}.")
+        found[f"budget.{name}"] = value
+    return found
 
 
 def read_share(text: str) -> float:

@@ -89,6 +89,10 @@ def _print_next(console: Console, run: Run) -> None:
     console.print()
     if run.stopped:
         print_interrupted(run.out)
+    elif run.budget:
+        console.print(
+            f"The budget of {run.budget} is reached. What is done is kept; the same command goes on from there."
+        )
     lines = []
     if run.valid or run.invalid or run.skipped:
         lines += [f"data  {out}/records", f"next  docflow show {out}"]

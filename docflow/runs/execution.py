@@ -25,6 +25,7 @@ from docflow.errors import EngineError, EngineUnavailable, NothingToDo, StorageE
 from docflow.extraction.result import ErrorInfo, Result
 from docflow.fields.locale import locale_named
 from docflow.loading import load_program
+from docflow.runs.budget import Budget
 from docflow.runs.chunks import Chunk, ChunkSummary
 from docflow.runs.documents import extract_work
 from docflow.runs.model import FailedDocument, OnProgress, OnResult, Progress, Run, RunOptions
@@ -83,6 +84,7 @@ class Execution:
         self._chunks: queue.Queue[Chunk | None] = queue.Queue()
         self._opened: list[Chunk] = []
         self._stopping = threading.Event()
+        self._enough = threading.Event()
         self._all_fed = threading.Event()
         self._found_changed = threading.Condition()
         self._found = 0
@@ -106,6 +108,7 @@ class Execution:
     def _open(self, cleanup: contextlib.ExitStack) -> None:
         """Begin with what takes longest to start, and end with the threads that do the work."""
         options = self.options
+        self._budget = Budget(options.settings.budget, options.settings.costs)
         self._sources = find(as_sources(options.sources), stdin=sys.stdin)
         first = [item for item in (next(self._sources, None), next(self._sources, None)) if item is not None]
         if not first:
@@ -171,7 +174,7 @@ class Execution:
         Work goes on meanwhile.
         """
         with self._found_changed:
-            while not (self._found > count or self._all_found or self.stopping):
+            while not (self._found > count or self._all_found or self.stopping or self._enough.is_set()):
                 self._found_changed.wait(0.1)  # a list on standard input may end long after the run was stopped
             return self._found > count
 
@@ -346,7 +349,7 @@ class Execution:
             self._put_planned(None)
 
     def _put_planned(self, work: Work | None) -> bool:
-        while not self._stopping.is_set():
+        while not (self._stopping.is_set() or self._enough.is_set()):
             try:
                 self._planned.put(work, timeout=0.1)
             except queue.Full:
@@ -357,6 +360,7 @@ class Execution:
     def _feed(self) -> None:
         """Put what was found into chunks and into work, just ahead of the threads that do it."""
         chunk: Chunk | None = None
+        begun = 0
         try:
             while not self._stopping.is_set():
                 if chunk is not None and chunk.full:
@@ -366,8 +370,9 @@ class Execution:
                     work = self._planned.get(timeout=0.1)
                 except queue.Empty:
                     continue
-                if work is None:
+                if work is None or self._is_out_of_budget(begun):
                     return
+                begun += 1
                 if self._first_at is None:
                     self._first_at = time.monotonic()
                     self._resources.warm_for(work.item)
@@ -383,10 +388,17 @@ class Execution:
                         chunk = None
                     time.sleep(0.05)
         finally:
+            self._enough.set()
             if chunk is not None:
                 chunk.seal()
             self._all_fed.set()
             self._chunks.put(None)
+
+    def _is_out_of_budget(self, begun: int) -> bool:
+        """Whether no more documents may be begun, though there are some to do."""
+        with self._lock:
+            self.run.budget = self._budget.reached(begun, time.monotonic() - self._started, self.run.usage)
+        return bool(self.run.budget)
 
     def _submit(self, work: Work, chunk: Chunk) -> None:
         if not self._workers.put(lambda: self._do(work, chunk), self._stopping):

@@ -22,7 +22,7 @@ def write_run(out: Path, run: Run, options: RunOptions, program: Program, model:
 
     content = {
         "id": run.id,
-        "started_at": run.started_at.isoformat(timespec="seconds"),
+        "started_at": run.started_at.isoformat(timespec="milliseconds"),
         "seconds": round(run.seconds, 3),
         "working_seconds": round(run.working_seconds, 3),
         "stopped": run.stopped,
@@ -88,4 +88,6 @@ def markdown(run: Run) -> str:
         lines.append(f"Rows are in `{run.out / 'records'}`.")
     if run.stopped:
         lines.append("The run was interrupted; the same command goes on from there.")
+    elif run.budget:
+        lines.append(f"The budget of {run.budget} is reached; the same command goes on from there.")
     return "\n".join(lines)

@@ -61,7 +61,9 @@ class Reporter:
             f"run {now.run_id}: {now.done:,} {of}, {now.valid:,} valid, {now.invalid:,} invalid, {now.failed:,} failed"
         )
         if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key="docflow-progress", description=said)
+            made = create_progress_artifact(percent, key="docflow-progress", description=said)
+            assert isinstance(made, UUID)  # no coroutine: neither flow nor tasks are asynchronous
+            self._artifact = made
         else:
             update_progress_artifact(self._artifact, percent, description=said)
 

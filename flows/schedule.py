@@ -138,7 +138,7 @@ def deployment_of(schedule: Schedule, *, work_pool: str | None = None) -> Runner
     """The schedule as Prefect takes it. Raises UsageError for a time that is none."""
     from docflow.flows.extract import extract
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.flows import EntrypointType
+    from prefect.deployments.runner import EntrypointType, RunnerDeployment
 
     deployment = extract.to_deployment(
         schedule.name,
@@ -150,8 +150,8 @@ def deployment_of(schedule: Schedule, *, work_pool: str | None = None) -> Runner
         work_pool_name=work_pool,
         tags=["docflow"],
     )
-    assert not hasattr(deployment, "__await__")
-    return deployment  # type: ignore[return-value]
+    assert isinstance(deployment, RunnerDeployment)  # no coroutine: nothing here is asynchronous
+    return deployment
 
 
 def _prefect_schedule(timing: Timing) -> Any:

@@ -20,6 +20,8 @@ from PIL import Image
 from docflow.storage import Dataset
 from tests.integration.prefect_server import Prefect, postgres, postgres_binaries, prefect_on, running, wait_for
 
+servers = pytest.mark.schedules
+"""These need a minute or two: `pytest -m schedules`."""
 SECRET = "Umbrella Corporation"
 POOL = "night"
 SLOW = """
@@ -137,6 +139,7 @@ def process_of(run: str) -> psutil.Process | None:
     return None
 
 
+@servers
 def test_a_schedule_fires_and_a_worker_elsewhere_does_the_work(prefect: Prefect, inbox: Path) -> None:
     (inbox / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nnothing more")
     deployment = schedule(prefect, inbox, "fires", "--interval", "5s", "--program", "receipt")
@@ -185,6 +188,7 @@ def failures(prefect: Prefect) -> list[dict[str, Any]]:
     return found
 
 
+@servers
 def test_a_run_that_cannot_begin_is_tried_again_and_goes_through_once_it_can(prefect: Prefect, inbox: Path) -> None:
     deployment = schedule(prefect, inbox, "retries", "--cron", "0 2 1 1 *", "--program", "receipt")
     gone = inbox.rename(inbox.parent / "away")
@@ -196,6 +200,7 @@ def test_a_run_that_cannot_begin_is_tried_again_and_goes_through_once_it_can(pre
     assert documents_of(prefect, run) == "30 valid"
 
 
+@servers
 def test_a_cancelled_run_keeps_what_is_done_leaves_no_process_and_the_next_goes_on(
     prefect: Prefect, inbox: Path
 ) -> None:
@@ -224,6 +229,7 @@ def artifacts_of(prefect: Prefect, run: str) -> list[dict[str, Any]]:
     return found
 
 
+@servers
 def test_after_a_run_was_killed_the_next_one_goes_on(prefect: Prefect, inbox: Path) -> None:
     deployment = schedule(prefect, inbox, "killed", "--cron", "0 2 1 1 *", "--program", "slow.py:slow")
     run = begin(prefect, deployment)
@@ -235,6 +241,7 @@ def test_after_a_run_was_killed_the_next_one_goes_on(prefect: Prefect, inbox: Pa
     assert written(inbox.parent / "out") == 30
 
 
+@servers
 def test_the_server_refuses_parameters_with_credentials_or_of_a_wrong_kind(prefect: Prefect, inbox: Path) -> None:
     deployment = schedule(prefect, inbox, "refuses", "--cron", "0 2 1 1 *")
     shown = prefect.get(f"deployments/{deployment}")["parameter_openapi_schema"]["properties"]
@@ -242,6 +249,7 @@ def test_the_server_refuses_parameters_with_credentials_or_of_a_wrong_kind(prefe
     for wrong in ({"engine": ["sglang=http://me:secret@gpu:30000"]}, {"limit": 0}, {"sources": "no list"}):
         with pytest.raises(urllib.error.HTTPError) as refused:
             begin(prefect, deployment, **wrong)
+        refused.value.close()
         assert refused.value.code in (400, 409, 422)
     deleted = docflow("schedule", "delete", "refuses", cwd=inbox, env=prefect.environment)
     assert deleted.returncode == 0, deleted.stderr
@@ -250,6 +258,7 @@ def test_the_server_refuses_parameters_with_credentials_or_of_a_wrong_kind(prefe
     assert "there is no schedule 'refuses'" in missing.stderr
 
 
+@servers
 def test_without_a_server_a_schedule_is_served_on_docflows_own_until_it_is_interrupted(
     inbox: Path, user: dict[str, str], tmp_path: Path
 ) -> None:
@@ -271,30 +280,45 @@ def test_without_a_server_a_schedule_is_served_on_docflows_own_until_it_is_inter
     assert json.loads(gone.stdout) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--cron", "61 * * * *"), "is no cron line"),
-        (("--rrule", "FREQ=SOMETIMES"), "is no recurrence rule"),
-        (("--interval", "soon"), "is no time"),
-        (("--interval", "5m", "--cron", "* * * * *"), "has one of"),
-        ((), "has one of"),
-        (("--interval", "5m", "--timezone", "Mars/Base"), "there is no time zone"),
-        (("--interval", "5m", "--program", "receit"), "there is no program"),
-        (("--interval", "5m", "--engine", "sglang=http://me:pw@gpu:1"), "a user or password"),
-        (("--interval", "5m", "--name", "a/b"), "cannot name a schedule"),
-        (("--interval", "5m", "--work-pool", "night"), "name none"),
-    ],
-)
-def test_what_cannot_be_scheduled_is_refused_with_code_2(
-    inbox: Path, user: dict[str, str], arguments: tuple[str, ...], said: str
-) -> None:
-    refused = docflow("schedule", inbox, *arguments, cwd=inbox.parent, env=user)
-    assert (refused.returncode, "Traceback" in refused.stderr) == (2, False), refused.stderr
-    assert said in refused.stderr
+REFUSED = [
+    (("--cron", "61 * * * *"), "is no cron line"),
+    (("--rrule", "FREQ=SOMETIMES"), "is no recurrence rule"),
+    (("--interval", "soon"), "is no time"),
+    (("--interval", "5m", "--cron", "* * * * *"), "has one of"),
+    ((), "has one of"),
+    (("--interval", "5m", "--timezone", "Mars/Base"), "there is no time zone"),
+    (("--interval", "5m", "--program", "receit"), "there is no program"),
+    (("--interval", "5m", "--engine", "sglang=http://me:pw@gpu:1"), "a user or password"),
+    (("--interval", "5m", "--name", "a/b"), "cannot name a schedule"),
+    (("--interval", "5m", "--work-pool", "night"), "name none"),
+]
+ONE_AFTER_THE_OTHER = """
+import json
+import sys
+from docflow.cli import main
+
+for arguments in json.loads(sys.argv[1]):
+    try:
+        main(["schedule", *arguments])
+    except SystemExit as ended:
+        print("code", ended.code, file=sys.stderr)
+"""
 
 
-def test_a_source_that_is_not_there_is_refused(tmp_path: Path, user: dict[str, str]) -> None:
-    refused = docflow("schedule", "nowhere", "--interval", "5m", cwd=tmp_path, env=user)
-    assert refused.returncode == 2
-    assert "nowhere" in refused.stderr
+def test_what_cannot_be_scheduled_is_refused_with_code_2(inbox: Path, user: dict[str, str]) -> None:
+    commands = [["nowhere", "--interval", "5m"], *(["inbox", *arguments] for arguments, _ in REFUSED)]
+    refused = subprocess.run(
+        [sys.executable, "-c", ONE_AFTER_THE_OTHER, json.dumps(commands)],
+        capture_output=True,
+        text=True,
+        cwd=inbox.parent,
+        env=user,
+        timeout=180,
+        check=False,
+    )
+    answers = refused.stderr.split("code 2\n")
+    assert len(answers) == len(commands) + 1, refused.stderr
+    assert "Traceback" not in refused.stderr
+    for said, (_, expected) in zip(answers[1:], REFUSED, strict=False):
+        assert expected in said
+    assert "nowhere" in answers[0]

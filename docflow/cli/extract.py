@@ -85,6 +85,15 @@ def extract(
     verify: options.Verify = False,
     cheap_first: options.CheapFirst = False,
     budget: options.Budget = None,
+    estimate: Annotated[
+        bool,
+        typer.Option(
+            "--estimate",
+            help="Extract nothing: tell how many documents and pages there are to do, and, as earlier runs went, "
+            "the time, the tokens and the money they will take.",
+            rich_help_panel=options.RUNNING,
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print each record on stdout as a line of JSON; all else goes to stderr.")
     ] = False,
@@ -140,6 +149,11 @@ def extract(
         fallback=fallback or None,
         settings=settings,
     )
+    if estimate:
+        from docflow.cli.estimate import print_estimate
+
+        print_estimate(run_options, as_json=as_json)
+        raise typer.Exit
     records = RecordWriter(sys.stdout) if as_json else None
     said: set[str] = set()
     with logging_to_file(settings.cache_dir) as log:

@@ -22,6 +22,7 @@ from docflow.engines.base import (
 )
 from docflow.engines.chat import PATH, Reply, answer_of, body_of, reply_of, room_for
 from docflow.engines.choosing import Choosing, tokens_to_tell
+from docflow.engines.specs import SERVERS
 from docflow.engines.transport import Transport
 from docflow.engines.wire import wire_regex
 from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout
@@ -109,20 +110,23 @@ class ServerEngine:
         data = self._transport.get("/v1/models", seconds)
         try:
             found = [Served(str(one["id"]), int(one.get("max_model_len") or 0)) for one in data["data"]]
+            owners = {str(one.get("owned_by")) for one in data["data"]}
         except (LookupError, TypeError, AttributeError, ValueError) as error:
             raise BadAnswer(f"{self.url} answered something that is no list of models") from error
+        other = next(iter((owners & SERVERS.keys()) - {self.name}), None)
+        if other and self.name not in owners:
+            # It would take most requests, and leave out what each kind of server is told in words of its own.
+            raise _elsewhere(f"{self.url} says that it is {other}", f"Name it with {other}=URL.")
         wanted = self._options.model
         for served in found:
             if not wanted or served.name == wanted:
                 self._served, self._sure = served, True
                 return served
         names = ", ".join(served.name for served in found[:8])
-        refused = EngineRefused(
-            f"{self.url} has no model {wanted!r}" if wanted else f"{self.url} has no model",
-            hint=f"It has {names}." if names else "Start the server with a model.",
+        raise _elsewhere(
+            f"{self.url} has no model {wanted!r}, but {names}" if names else f"{self.url} has no model",
+            "Name one that it has with ?model=NAME." if names else "Start the server with a model.",
         )
-        refused.elsewhere = True
-        raise refused
 
     def _ask(self, request: Request, served: Served, deadline: float, *, top: int = 0) -> Reply:
         body = body_of(request, served.name, self.constraint(request.want), top=top)
@@ -165,6 +169,13 @@ class ServerEngine:
             engine=self.name,
             model=served.name,
         )
+
+
+def _elsewhere(message: str, hint: str) -> EngineRefused:
+    """A refusal that says nothing of the request: another server may well answer it."""
+    refused = EngineRefused(message, hint=hint)
+    refused.elsewhere = True
+    return refused
 
 
 def _fitted(request: Request, served: Served) -> Limits:

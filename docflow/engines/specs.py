@@ -42,8 +42,14 @@ class EngineSpec:
         name, _, target = entry.partition("=")
         examples = SERVERS | LOCAL
         if name not in examples:
+            if "://" in name:
+                raise ConfigError(
+                    f"engine {without_credentials(entry)!r} does not say which kind of server that is",
+                    hint="Write sglang=URL or vllm=URL; docflow engines check URL finds out which.",
+                )
             raise ConfigError(
-                f"there is no engine {without_credentials(name)!r}", hint=f"Engines are {', '.join(sorted(examples))}."
+                f"there is no engine {without_credentials(name)!r}",
+                hint="Engines are embedded, sglang=URL, vllm=URL and scripted=FILE.",
             )
         if bool(target) != bool(examples[name]):
             wanted = f"{name}={examples[name]}" if examples[name] else name

@@ -188,6 +188,8 @@ class _Client:
         except aiohttp.ClientConnectorCertificateError as error:
             message = f"the certificate of {shown} is not valid: {error.certificate_error}"
             raise EngineUnavailable(message, retryable=False) from error
+        except aiohttp.ClientConnectorSSLError as error:  # before the next: its number is OpenSSL's, no errno
+            raise EngineUnavailable(f"{shown} does not speak TLS as expected", hint=_TLS_HINT) from error
         except aiohttp.ClientConnectorError as error:
             # asyncio's own words repeat the address; the numbers of names that are not found are negative.
             number = error.os_error.errno
@@ -252,6 +254,7 @@ async def _read(response: aiohttp.ClientResponse, shown: str) -> bytes:
 
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 _AWAY_HINT = "See that the server runs and that the URL is right: docflow engines check URL."
+_TLS_HINT = "Write http:// if the server has no certificate."
 _TIMEOUT_HINT = (
     "Give it longer with extraction.timeout_seconds, or see what keeps the server: docflow engines check URL."
 )

@@ -159,12 +159,23 @@ def test_the_model_is_asked_for_once_and_is_known_from_then_on(opened: Opener) -
 
 def test_a_model_that_is_not_there_is_refused_before_a_page_is_sent(opened: Opener) -> None:
     engine, server = opened(options=ServerOptions(model="other"))
-    with pytest.raises(EngineRefused, match="has no model 'other'") as caught:
+    with pytest.raises(EngineRefused, match="has no model 'other', but tiny") as caught:
         engine.answer(request_of())
     assert caught.value.elsewhere
-    assert caught.value.hint == "It has tiny."
     assert server.asked == []
     assert engine.model == "other"
+
+
+def test_a_server_of_the_other_kind_is_refused_and_one_that_says_no_kind_is_taken(opened: Opener) -> None:
+    mistaken = [opened(models=models)[0] for models in (SGLANG_MODELS, VLLM_MODELS)]
+    by_kind = dict(zip(("sglang", "vllm"), mistaken, strict=True))
+    other = "vllm" if mistaken[0].name == "sglang" else "sglang"
+    with pytest.raises(EngineRefused, match=f"says that it is {other}") as caught:
+        by_kind[other].answer(request_of())
+    assert caught.value.elsewhere
+    assert by_kind[mistaken[0].name].answer(request_of()).text == "hello"
+    unknown, _ = opened(models={"data": [{"id": "tiny", "owned_by": "me"}]})
+    assert unknown.answer(request_of()).text == "hello"
 
 
 def test_the_model_is_looked_up_again_after_a_failure_for_another_server_may_be_there_now(opened: Opener) -> None:

@@ -52,6 +52,7 @@ def test_fallbacks_may_name_who_of_the_engines_stands_in() -> None:
         ("sglang=", "", "sglang="),
         ("embedded=http://a", "", "embedded=http://a"),
         ("mlx=http://a:1", "", "mlx"),
+        ("http://a:1", "", "'http://a:1' does not say which kind of server"),
         ("sglang=ftp://a:1", "", "sglang=ftp://a:1"),
         ("sglang=a:30000", "", "sglang=a:30000"),
         ("sglang=http://", "", "sglang=http://"),

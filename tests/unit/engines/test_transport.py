@@ -109,6 +109,24 @@ def test_a_port_where_nobody_listens_is_an_engine_that_is_away() -> None:
     assert caught.value.hint
 
 
+def test_a_server_without_tls_is_told_from_one_that_is_away() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as plain, ThreadPoolExecutor(1) as threads:
+
+        def serve() -> None:
+            taken, _ = plain.accept()
+            with taken:
+                taken.recv(4096)
+                taken.sendall(response(400, {}))
+
+        served = threads.submit(serve)
+        transport = Transport(f"https://127.0.0.1:{plain.getsockname()[1]}", ServerOptions())
+        with pytest.raises(EngineUnavailable, match="does not speak TLS") as caught:
+            transport.get("/v1/models", 5)
+        transport.close()
+        served.result(5)
+    assert caught.value.hint == "Write http:// if the server has no certificate."
+
+
 def test_a_host_that_has_no_address_is_an_engine_that_is_away() -> None:
     transport = Transport("http://no-such-host.invalid:1", ServerOptions())
     with pytest.raises(EngineUnavailable, match="cannot be reached"):

@@ -16,6 +16,7 @@ from docflow.documents.sources import SourceItem, from_bytes, from_file, from_im
 from docflow.engines.base import Engine
 from docflow.engines.images import MAX_TOKENS
 from docflow.engines.pool import Pool
+from docflow.engines.specs import parse_roles
 from docflow.errors import ConfigError, EngineUnavailable, NoEngine, UsageError
 from docflow.evaluation.calibration import Calibration
 from docflow.reading import Reader, usable_cores
@@ -71,6 +72,12 @@ def open_engine(options: RunOptions) -> tuple[Engine, bool]:
             raise ConfigError("an engine that is given as an object has no fallback", hint="Name both by their URLs.")
         return given, False
     fallback = settings.fallbacks if options.fallback is None else options.fallback
+    roles = parse_roles(given or settings.engine)
+    if options.fallback and roles.alone:  # one of the settings' is for when they or --engine name a server
+        raise ConfigError(
+            f"{roles.engines[0].label} is never away: it has no fallback",
+            hint="Name the server that the fallback stands in for with --engine.",
+        )
     return engines.create(given or settings.engine, fallback, settings.servers), True
 
 

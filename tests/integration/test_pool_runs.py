@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 import docflow
 from docflow.cli import main
-from docflow.errors import NoEngine
+from docflow.errors import ConfigError, NoEngine
 from docflow.fields.kinds import Money, Party
 from docflow.runs import Progress, Run, RunOptions, execute
 from docflow.settings import Settings, load_settings
@@ -130,6 +130,12 @@ def test_servers_that_die_in_the_middle_cost_no_document(scans: Path, tmp_path: 
     assert Counter(row["engine"] for row in rows(out)) == {"sglang": COUNT}
     assert any("is away" in note and "goes on" in note for note in notes)
     assert execute(options(scans, engine, fallback, out=out, redo_fallback=True)).skipped == COUNT
+
+
+@pytest.mark.parametrize("fallback", ["vllm=http://127.0.0.1:1", "http://127.0.0.1:1"])
+def test_a_fallback_for_an_engine_that_is_never_away_is_refused(scans: Path, fallback: str) -> None:
+    with pytest.raises(ConfigError, match="the embedded engine is never away"):
+        execute(options(scans, None, fallback))
 
 
 def test_what_a_fallback_gave_stands_until_it_is_replaced(scans: Path, tmp_path: Path, servers: Any) -> None:

@@ -31,7 +31,8 @@ def show(
         str | None,
         typer.Option(
             metavar="SOURCE",
-            help="For one document: each value as it is printed, where it stands and how sure docflow is.",
+            help="For one document, as the tables name it: each value as it is printed, where it stands and how sure "
+            "docflow is.",
         ),
     ] = None,
 ) -> None:
@@ -135,15 +136,20 @@ def _show_evidence(console: Console, connection: duckdb.DuckDBPyConnection, prog
 
     from docflow.cli.record_table import evidence_table
     from docflow.errors import UsageError
+    from docflow.storage.rows import name_of
 
     view = _view(program or "records")
     columns = f"SELECT {_NAME}, document_id, program, status, engine, model, evidence, missing_rows, error FROM {view}"  # noqa: S608
-    rows = _rows(connection, f"{columns} WHERE source = ? ORDER BY created_at DESC, first_page", source)
-    if not rows:
-        rows = _rows(
-            connection, f"{columns} WHERE ends_with(source, ?) ORDER BY created_at DESC, first_page", f"/{source}"
-        )
-    if not rows:
+    order = "ORDER BY created_at DESC, first_page"
+    rows: list[dict[str, Any]] = []
+    whole, pages, _ = source.rpartition(" p. ")  # as the tables name a document of a file that holds several
+    for name in [source, whole] if pages else [source]:
+        rows = _rows(connection, f"{columns} WHERE source = ? {order}", name)
+        rows = rows or _rows(connection, f"{columns} WHERE ends_with(source, ?) {order}", f"/{name}")
+        rows = [row for row in rows if name == source or name_of(row).endswith(source)]
+        if rows:
+            break
+    else:
         sources = [row["source"] for row in _rows(connection, f"SELECT DISTINCT source FROM {view}")]  # noqa: S608
         close = difflib.get_close_matches(source, sources, n=1, cutoff=0.75)
         hint = f"Did you mean {close[0]}?" if close else "docflow show OUT lists the documents."

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 from PIL import Image
 from reportlab.pdfgen.canvas import Canvas
+from typer.testing import CliRunner
 
 import docflow
+from docflow.cli.app import app
 from docflow.evaluation.judging import judge
 from docflow.evaluation.truth import read_truths
 from docflow.runs import Progress
@@ -155,6 +157,18 @@ def test_truth_of_one_document_in_a_file_has_its_pages_in_its_name(batch: Path, 
     verdicts = {document.truth: document.leaves[0].outcome.verdict for document in judged.documents}
     assert (verdicts["batch.p1"], verdicts["batch.p2-3"]) == ("right", "right")
     assert verdicts["batch.p5-6"] != "right"  # no document of the file has just these pages
+
+
+def test_a_document_is_shown_by_the_name_that_the_table_gives_it(batch: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    extract(batch.parent, out)
+    for name, shown in {"batch.pdf p. 2-3": ["2-3"], "batch.pdf p. 5": ["5"], "batch.pdf": ["1", "2-3", "5"]}.items():
+        lines = CliRunner().invoke(app, ["show", str(out), "--evidence", name]).output.splitlines()
+        heads = [line.split() for line in lines if line.startswith("batch.pdf")]
+        assert [head[2] for head in heads] == shown
+    assert "no row for batch.pdf p. 2" in str(
+        CliRunner().invoke(app, ["show", str(out), "--evidence", "batch.pdf p. 2"]).exception
+    )
 
 
 def test_a_tiff_of_blank_pages_is_one_document(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import typer
 from docflow.cli import options
 
 if TYPE_CHECKING:
+    from docflow.runs import Run
     from docflow.runs.watching import Batch
 
 
@@ -51,7 +52,8 @@ def watch(
 
     New and changed files are told by their content; one that is still being written is left until it is whole. What is
     done already is skipped, so the command can be ended and begun again at any time. A document that fails is tried
-    again when it changes, or after a start with --retry-failed. Ctrl-C writes what is done and ends with 0.
+    again when it changes, or after a start with --retry-failed. Ctrl-C writes what is done and ends with 0; the exit
+    code is 2 for bad usage and 4 when a batch reached a budget of the settings.
 
     Examples:
 
@@ -85,7 +87,9 @@ def watch(
     )
     every_seconds = read_duration(every)
     with logging_to_file(settings.cache_dir):
-        watch_folder(run_options, every_seconds, _tell_nothing_but_errors if quiet else _tell)
+        ended_by = watch_folder(run_options, every_seconds, _tell_nothing_but_errors if quiet else _tell)
+    if ended_by is not None:
+        raise typer.Exit(ended_by.exit_code)
 
 
 def _tell(batch: Batch) -> None:
@@ -110,4 +114,10 @@ def _line_of(batch: Batch) -> str:
     counts += [(run.skipped, "done before"), (run.skipped_failed, "failed before")]
     said = ", ".join(f"{count:,} {word}" for count, word in counts if count)
     first = f"; {run.errors[0].source}: {run.errors[0].error.message}" if run.errors else ""
-    return f"{files}: {said or 'nothing to do'}{first}{' (interrupted)' if run.stopped else ''}"
+    return f"{files}: {said or 'nothing to do'}{first}{_ending(run)}"
+
+
+def _ending(run: Run) -> str:
+    if run.stopped:
+        return " (interrupted)"
+    return f" (the budget of {run.budget} is reached)" if run.budget else ""

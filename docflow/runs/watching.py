@@ -25,7 +25,7 @@ from docflow.runs.signals import stopped_by_signals
 
 SETTLE_SECONDS = 2.0
 """A file must have looked the same for so long."""
-MOST_A_BATCH = 500
+MOST_A_BATCH = 2_000
 """Files a batch, at most: what is told of a large inbox is told in good time."""
 MOST_WAIT_SECONDS = 60.0
 """How long to wait, in the end, before an engine that is away is tried again."""
@@ -118,8 +118,10 @@ def is_being_written(path: Path) -> bool:
     return False
 
 
-def watch(options: RunOptions, every_seconds: float, on_batch: Callable[[Batch], None]) -> None:
+def watch(options: RunOptions, every_seconds: float, on_batch: Callable[[Batch], None]) -> Run | None:
     """Extract what comes into the folder that is the only source of ``options``, until Ctrl-C or SIGTERM.
+
+    A budget holds for each batch; one that reaches it ends the watch, and its run is given back.
 
     ``on_batch`` is told of each batch. An engine that is away, a folder that is gone for a time and a full disk are
     told once and tried again. Documents that failed before are tried again with the first look only, where
@@ -136,8 +138,10 @@ def watch(options: RunOptions, every_seconds: float, on_batch: Callable[[Batch],
             try:
                 for batch in _batches(watching, replace(options, retry_failed=retry_failed)):
                     on_batch(batch)
+                    if batch.run is not None and batch.run.budget:
+                        return batch.run
                     if batch.run is not None and batch.run.stopped:
-                        return
+                        return None
                     retry_failed = False
                 trouble, wait = "", every_seconds
             except (EngineError, NothingToDo, StorageError) as error:
@@ -145,6 +149,7 @@ def watch(options: RunOptions, every_seconds: float, on_batch: Callable[[Batch],
                     on_batch(Batch(0, error=error.message))
                 trouble, wait = str(error), min(2 * wait, max(MOST_WAIT_SECONDS, every_seconds))
             stopping.wait(min(wait, SETTLE_SECONDS) if watching.waiting and not trouble else wait)
+    return None
 
 
 def _check(inbox: Path, out: Path | None) -> None:
@@ -162,7 +167,7 @@ def _batches(watching: Watch, options: RunOptions) -> Iterator[Batch]:
         if not items:
             continue
         run = _run(options, items)
-        if not run.stopped:
+        if not (run.stopped or run.budget):
             watching.take(items)
         yield Batch(len(items), run)
 

@@ -112,8 +112,8 @@ class Watcher:
         command = [*(sys.executable, "-m", "docflow", "watch", "inbox", "--out", "out", "--every", "1s"), *more]
         command += ["--program", "receipt"]
         self.log = folder / "said.log"
-        self._out = self.log.open("wb")
-        self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=self._out, stderr=self._out)
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(command, cwd=folder, env=environment, stdout=out, stderr=out)
 
     @property
     def said(self) -> str:
@@ -124,9 +124,7 @@ class Watcher:
 
     def end(self, number: int = signal.SIGINT) -> int:
         self.process.send_signal(number)
-        code = self.process.wait(60)
-        self._out.close()
-        return code
+        return self.process.wait(60)
 
 
 @pytest.fixture
@@ -204,3 +202,12 @@ def test_what_cannot_be_watched_is_refused_with_code_2(
     )
     assert refused.returncode == 2, refused.stderr
     assert said in refused.stderr
+
+
+def test_a_batch_that_reaches_a_budget_ends_the_watch(inbox: Path, tmp_path: Path, environment: dict[str, str]) -> None:
+    for n in range(3):
+        image(inbox / f"{n}.png", n)
+    watcher = Watcher(tmp_path, environment | {"DOCFLOW_BUDGET__DOCUMENTS": "2"})
+    assert watcher.process.wait(60) == 4, watcher.said
+    assert "3 files: 2 valid (the budget of" in watcher.said
+    assert len(rows(tmp_path / "out")) == 2

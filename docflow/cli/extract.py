@@ -73,6 +73,14 @@ def extract(
             rich_help_panel=WHAT,
         ),
     ] = False,
+    rehash: Annotated[
+        bool,
+        typer.Option(
+            "--rehash",
+            help="Read every file to tell whether it is done, also those that look unchanged since the last run.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
     engine: options.Engine = None,
     fallback: options.Fallback = None,
     concurrency: options.Concurrency = None,
@@ -146,6 +154,7 @@ def extract(
         limit=limit,
         retry_failed=retry_failed,
         redo_fallback=redo_fallback,
+        rehash=rehash,
         fallback=fallback or None,
         settings=settings,
     )

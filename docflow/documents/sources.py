@@ -36,7 +36,8 @@ class SourceItem:
     directory where several were), or a URI.
 
     Either ``path`` or ``data`` is set, or ``error``: then it was found but cannot be read, and opening it raises
-    that error. ``size`` is in bytes, ``mtime`` in seconds since 1970, where known.
+    that error. ``size`` is in bytes, ``mtime`` in seconds since 1970, where known. ``stamp`` is a text that changes
+    whenever the content does, ``changed`` when that last happened, or might have, in seconds since 1970.
     """
 
     source: str
@@ -45,6 +46,8 @@ class SourceItem:
     size: int | None = None
     mtime: float | None = None
     error: DocumentError | None = None
+    stamp: str | None = None
+    changed: float | None = None
 
 
 def find(
@@ -274,7 +277,10 @@ def _holds_document(path: str) -> bool:
 
 
 def _item(source: str, path: Path, status: os.stat_result) -> SourceItem:
-    return SourceItem(source, path, size=status.st_size, mtime=status.st_mtime)
+    # The time of the last change of any kind too: a program can set a file's time of modification back, but not that.
+    stamp = f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
+    changed = max(status.st_mtime, status.st_ctime)
+    return SourceItem(source, path, size=status.st_size, mtime=status.st_mtime, stamp=stamp, changed=changed)
 
 
 def _unreadable(source: str, error: OSError | ValueError, *, folder: bool = False) -> SourceItem:

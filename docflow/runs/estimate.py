@@ -22,6 +22,7 @@ from docflow.runs.resources import WITHOUT_IMAGES, as_sources, open_engine
 from docflow.settings import CostSettings
 
 if TYPE_CHECKING:
+    from docflow.storage.seen import Seen
     from docflow.storage.store import Store
 
 MOST_OPENED = 100
@@ -65,7 +66,15 @@ def estimate(options: RunOptions, stdin: Any = None) -> Estimate:
         engine.health()  # a server tells its model, under which rows are filed; one that is away does not
         sources = find(as_sources(options.sources), stdin=stdin)
         store = _store(options, program, engine)
-        plan = Plan(sources, store, options.settings.limits, limit=options.limit, retry_failed=options.retry_failed)
+        plan = Plan(
+            sources,
+            store,
+            options.settings.limits,
+            limit=options.limit,
+            retry_failed=options.retry_failed,
+            seen=_seen(options) if store is not None else None,
+            rehash=options.rehash,
+        )
         to_do = single = several = 0
         sample: list[SourceItem] = []
         chance = random.Random(0)  # noqa: S311 (the same files each time; no secret)
@@ -111,6 +120,12 @@ def _store(options: RunOptions, program: Program, engine: Engine) -> Store | Non
         split=options.settings.extraction.split,
         redo_fallback=options.redo_fallback,
     )
+
+
+def _seen(options: RunOptions) -> Seen | None:
+    from docflow.storage.seen import Seen
+
+    return Seen(options.out) if options.out is not None else None
 
 
 def _pages_each(sample: list[SourceItem], options: RunOptions) -> float:

@@ -43,6 +43,7 @@ from docflow.runs.summary import fallback_notes, write_run
 from docflow.runs.workers import Workers
 
 if TYPE_CHECKING:
+    from docflow.storage.seen import Seen
     from docflow.storage.store import Store
 
 log = logging.getLogger("docflow.runs")
@@ -139,6 +140,8 @@ class Execution:
             options.settings.limits,
             limit=options.limit,
             retry_failed=options.retry_failed,
+            seen=self._open_seen(),
+            rehash=options.rehash,
         )
         self._workers = Workers(self._resources.concurrency)
         cleanup.callback(self._workers.end)
@@ -165,6 +168,13 @@ class Execution:
             split=options.settings.extraction.split,
             redo_fallback=options.redo_fallback,
         )
+
+    def _open_seen(self) -> Seen | None:
+        if self.options.out is None:
+            return None
+        from docflow.storage.seen import Seen
+
+        return Seen(self.options.out)
 
     # --- for whoever runs the chunks ----------------------------------------------------------------------------
 

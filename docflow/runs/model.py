@@ -42,7 +42,8 @@ class RunOptions:
     name, ``FILE:NAME``, ``package.module:NAME``, a record model or a Program; ``schema`` (a JSON Schema file or
     ``module:Model``) takes its place. ``engine`` is a name, ``NAME=URL``, several of these, or an Engine, and
     ``fallback`` names who stands in for it; without them the settings decide. ``redo_fallback`` asks documents again
-    that a stand-in answered. Without ``out`` rows are only streamed.
+    that a stand-in answered; ``rehash`` reads files anew that look unchanged since a run into ``out`` saw them. Without
+    ``out`` rows are only streamed.
     """
 
     sources: tuple[Any, ...]
@@ -56,6 +57,7 @@ class RunOptions:
     limit: int | None = None
     retry_failed: bool = False
     redo_fallback: bool = False
+    rehash: bool = False
     runner: Runner | None = None
     settings: Settings = field(default_factory=Settings)
     run_id: str = field(default_factory=new_run_id)

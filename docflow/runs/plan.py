@@ -16,6 +16,7 @@ from docflow.extraction.result import ErrorInfo, Result
 from docflow.settings import DecodeLimits
 
 if TYPE_CHECKING:
+    from docflow.storage.seen import Seen
     from docflow.storage.store import Store
 
 
@@ -45,7 +46,8 @@ class Plan:
     """Goes through the sources once, and counts what it leaves out.
 
     Bytes that stand under several sources are extracted for the first of them; the others copy its row. Without a
-    ``store`` nothing was done before. ``limit`` counts documents to do.
+    ``store`` nothing was done before. ``limit`` counts documents to do. What ``seen`` knows of an unchanged file is
+    believed where that means that there is nothing to do; with ``rehash`` every file is read all the same.
     """
 
     def __init__(
@@ -56,24 +58,37 @@ class Plan:
         *,
         limit: int | None,
         retry_failed: bool,
+        seen: Seen | None = None,
+        rehash: bool = False,
     ) -> None:
         self.skipped = 0
         self.skipped_failed = 0
         self._sources, self._store, self._limits = sources, store, limits
         self._limit, self._retry_failed = limit, retry_failed
+        self._seen, self._rehash = seen, rehash
         self._leaders: dict[str, Work] = {}
         self._lock = threading.Lock()
         self._named: set[int] = set()
 
     def works(self, stopping: threading.Event) -> Iterator[Work]:
         """The documents to do, in the order of the sources, until ``stopping`` is set."""
+        try:
+            yield from self._works(stopping)
+        finally:
+            if self._seen is not None:
+                self._seen.save()
+
+    def _works(self, stopping: threading.Event) -> Iterator[Work]:
         found = 0
         for item in self._sources:
             if stopping.is_set() or (self._limit is not None and found >= self._limit):
                 return
+            if self._is_unchanged(item):
+                continue
             document_id, kind = self._look_at(item)
             if self._is_known(item.source, document_id):
                 continue
+            self._named.add(hash((item.source, document_id)))
             found += 1
             yield self._work(item, document_id, kind)
 
@@ -90,22 +105,32 @@ class Plan:
             content = read_content(item, self._limits)
         except DocumentError:  # opening it will say so again, and then it becomes a failed row
             return "", ""
-        return hashlib.sha256(content).hexdigest(), media_type(content[:HEAD_BYTES]) or ""
+        document_id = hashlib.sha256(content).hexdigest()
+        if self._seen is not None:
+            self._seen.remember(item, document_id)
+        return document_id, media_type(content[:HEAD_BYTES]) or ""
+
+    def _is_unchanged(self, item: SourceItem) -> bool:
+        """Whether there is nothing to do for a file, as can be told without opening it."""
+        if self._seen is None or self._rehash:
+            return False
+        document_id = self._seen.document_id(item)
+        return document_id is not None and self._is_known(item.source, document_id)
 
     def _is_known(self, source: str, document_id: str) -> bool:
         key = hash((source, document_id))
         if key in self._named:  # named twice, as a file and in its folder
             return True
-        self._named.add(key)
         if self._store is None:
             return False
         if document_id and self._store.is_done(source, document_id):
             self.skipped += 1
-            return True
-        if not self._retry_failed and self._store.has_failed(source, document_id):
+        elif not self._retry_failed and self._store.has_failed(source, document_id):
             self.skipped_failed += 1
-            return True
-        return False
+        else:
+            return False
+        self._named.add(key)
+        return True
 
     def _work(self, item: SourceItem, document_id: str, kind: str) -> Work:
         if not document_id:

@@ -1,0 +1,130 @@
+"""The index of files that runs have seen: what bytes a file had, so that one that is unchanged need not be opened.
+
+``OUT/seen.index`` (Parquet, named so that no glob for rows takes it for some) has a row a file: a hash of its path, a
+hash of its stamp, which changes whenever the file does, and the id of its bytes. It is a cache: without it, or with an
+entry that is stale, a file is read and hashed once more.
+Several runs may write it; each puts in what it found.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import time
+from collections.abc import Collection
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from docflow.documents.sources import SourceItem
+from docflow.errors import StorageError
+from docflow.storage import parts
+
+SEEN = "seen.index"
+SETTLED_SECONDS = 2.0
+"""A file that changed later than this before it was read may change again without a sign: clocks of file systems are
+coarse, down to the 2 s of FAT."""
+SAVE_EVERY = 50_000
+"""Files that were read since the index was last saved, at most: so many are read again after a kill."""
+
+_ENTRY = np.dtype([("file", "<u8"), ("stamp", "<u8"), ("document_id", "S32")])
+_SCHEMA = pa.schema([("file", pa.uint64()), ("stamp", pa.uint64()), ("document_id", pa.binary(32))])
+
+
+class Seen:
+    """The index of one dataset, in memory: 48 bytes a file. For one thread."""
+
+    def __init__(self, out: Path) -> None:
+        self._out = out
+        self._entries = _read(out / SEEN)
+        self._new: dict[int, tuple[int, bytes]] = {}
+
+    def document_id(self, item: SourceItem) -> str | None:
+        """The id of the file's bytes, where it was seen and has not changed since."""
+        if item.stamp is None:
+            return None
+        file = _file(item)
+        found = self._new.get(file)
+        if found is None:
+            files = self._entries["file"]
+            place = int(np.searchsorted(files, np.uint64(file)))
+            if place == len(files) or files[place] != file:
+                return None
+            # NumPy takes zeros off the end of bytes
+            found = int(self._entries["stamp"][place]), self._entries["document_id"][place].ljust(32, b"\0")
+        stamp, document_id = found
+        return document_id.hex() if stamp == _number(item.stamp) else None
+
+    def remember(self, item: SourceItem, document_id: str) -> None:
+        """Note the id of bytes that were read just now, unless the file changed too shortly before."""
+        if item.stamp is None or (item.changed is not None and time.time() - item.changed < SETTLED_SECONDS):
+            return
+        self._new[_file(item)] = _number(item.stamp), bytes.fromhex(document_id)
+        if len(self._new) >= SAVE_EVERY:
+            self.save()
+
+    def save(self) -> None:
+        """Put what is new into the file. Where it cannot be written, nothing is lost but time."""
+        if not self._new:
+            return
+        new = np.array([(file, *found) for file, found in self._new.items()], dtype=_ENTRY)
+        with contextlib.suppress(StorageError), parts.locked(self._out):
+            path = self._out / SEEN
+            both = np.concatenate([new, _read(path)])  # another run may have written meanwhile
+            _, first = np.unique(both["file"], return_index=True)  # sorted; of two entries the first one counts
+            self._entries = both[first]
+            _write(path, self._entries)
+        self._new.clear()
+
+
+def forget(out: Path, document_ids: Collection[str]) -> int:
+    """Take files with these bytes out of the index; how many there were. For whoever holds the dataset's lock.
+
+    Raises StorageError.
+    """
+    entries = _read(out / SEEN)
+    wanted = np.array([bytes.fromhex(one) for one in document_ids], dtype="S32")
+    gone = np.isin(entries["document_id"], wanted)
+    if gone.any():
+        _write(out / SEEN, entries[~gone])
+    return int(gone.sum())
+
+
+def _file(item: SourceItem) -> int:
+    name = item.source.encode() if item.path is None else os.fsencode(item.path)
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+
+
+def _number(stamp: str) -> int:
+    return int.from_bytes(hashlib.blake2b(stamp.encode(), digest_size=8).digest(), "little")
+
+
+def _read(path: Path) -> np.ndarray:
+    """The entries, sorted by file; none where there is no index, or one that cannot be read."""
+    try:
+        table = pq.read_table(path, schema=_SCHEMA, partitioning=None).combine_chunks()
+    except (OSError, pa.ArrowException):
+        return np.empty(0, _ENTRY)
+    entries = np.empty(len(table), _ENTRY)
+    if len(table):
+        for name in ("file", "stamp"):
+            entries[name] = table[name].to_numpy()
+        ids = table["document_id"].chunk(0)
+        if ids.null_count:
+            return np.empty(0, _ENTRY)
+        raw = np.frombuffer(ids.buffers()[1], "S32", len(ids), ids.offset * 32)
+        entries["document_id"] = raw
+    return entries
+
+
+def _write(path: Path, entries: np.ndarray) -> None:
+    """Write the index whole. Raises StorageError."""
+    raw = np.ascontiguousarray(entries["document_id"])
+    ids = pa.Array.from_buffers(pa.binary(32), len(raw), [None, pa.py_buffer(raw)])
+    columns = [pa.array(entries["file"]), pa.array(entries["stamp"]), ids]
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns, schema=_SCHEMA), sink, compression="none", use_dictionary=False)
+    parts.write_whole(path, sink.getvalue())

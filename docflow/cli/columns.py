@@ -32,14 +32,16 @@ class Column:
     """A number, a day or a choice: a few characters that say much."""
     many: bool = False
     """Each cell lists several things."""
+    greatest: bool = False
+    """The one with the greatest amounts: what the others are part of, such as a total."""
 
     @property
     def empty(self) -> bool:
         return not any(cell.plain.strip() for cell in self.cells)
 
-    def worth(self) -> tuple[bool, bool, int]:
+    def worth(self) -> tuple[bool, bool, bool, int]:
         """Columns of more worth are shown where there is no room for all."""
-        return not self.many, self.typed, sum(bool(cell.plain.strip()) for cell in self.cells)
+        return self.greatest, not self.many, self.typed, sum(bool(cell.plain.strip()) for cell in self.cells)
 
     def width(self, widest: int) -> int:
         from rich.cells import cell_len

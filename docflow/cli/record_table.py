@@ -43,8 +43,11 @@ def _record_columns(rows: Sequence[Row]) -> Iterator[Column]:
     records = [row["record"] or {} for row in rows]
     evidence = [list(row["evidence"] or ()) for row in rows]
     missing = [{one["path"] for one in row.get("missing_rows") or ()} for row in rows]
-    for path in _paths(records):
-        values = [_at(record, path) for record in records]
+    paths = _paths(records)
+    amounts = {path: sum(value for value in _all(records, path) if isinstance(value, Decimal)) for path in paths}
+    greatest = max(paths, key=lambda path: amounts[path], default="")
+    for path in paths:
+        values = _all(records, path)
         decimals = max((decimals_of(value) for value in values if isinstance(value, Decimal)), default=0)
         cells = [_cell(value, path, leaves, decimals) for value, leaves in zip(values, evidence, strict=True)]
         for cell, lacking in zip(cells, missing, strict=True):
@@ -61,6 +64,7 @@ def _record_columns(rows: Sequence[Row]) -> Iterator[Column]:
             numeric=numeric,
             typed=not any(isinstance(value, str | list) for value in known),
             many=any(isinstance(value, list) for value in known),
+            greatest=path == greatest and amounts[path] > 0,
         )
 
 
@@ -75,6 +79,10 @@ def _paths(records: Iterable[Mapping[str, Any]], prefix: str = "") -> list[str]:
                 paths.setdefault(f"{prefix}{key}")
     groups = {path.rpartition(".")[0] for path in paths}
     return [path for path in paths if path not in groups]
+
+
+def _all(records: Iterable[Mapping[str, Any]], path: str) -> list[Any]:
+    return [_at(record, path) for record in records]
 
 
 def _at(record: Mapping[str, Any], path: str) -> Any:

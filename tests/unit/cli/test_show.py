@@ -1,12 +1,17 @@
 from __future__ import annotations
 
+import datetime as dt
+import io
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 from typer.testing import Result
 
 from docflow.cli.columns import spoken
+from docflow.cli.record_table import record_table
 
 Run = Callable[..., Result]
 
@@ -120,3 +125,17 @@ def test_values_are_spoken_as_people_write_them() -> None:
     assert spoken(True) == "yes"
     assert spoken([]) == ""
     assert spoken([{"name": "Tea", "price": None}, {"name": "Cake", "price": Decimal(3)}]) == "2: Tea; Cake 3"
+
+
+def test_where_there_is_no_room_for_all_the_greatest_amount_is_shown_before_others() -> None:
+    records = [
+        {"shop": "Corner", "day": dt.date(2024, 3, 12), "due": dt.date(2024, 4, 12), "tax": Decimal(n), "sum": total}
+        for n, total in ((1, Decimal(11)), (2, Decimal(22)))
+    ]
+    rows = [{"source": "a.png", "split": None, "status": "valid", "record": one, "evidence": []} for one in records]
+    console = Console(width=46, file=io.StringIO(), record=True)
+    for part in record_table(rows, 46):
+        console.print(part)
+    lines = console.export_text().splitlines()
+    assert lines[0].split() == ["source", "status", "shop", "day", "tax", "sum"]
+    assert lines[-1] == "no room for: due"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 
 _GAP = 2  # between columns
 _WIDEST = 120  # longer cells are cut wherever the table goes
+_MARKS = re.compile(r"( \+?\?){1,2}$")
+"""That a value is unsure and that rows are missing: no cut takes these away."""
 _WIDTHS = (48, 36, 28, 22, 18)  # the widest that a cell may be; the first at which all columns fit is taken
 
 
@@ -97,9 +100,11 @@ def _cut(cell: Text, column: Column, widest: int) -> Text:
         while Text(end).cell_len > widest - 1:
             end = end[1:]
         return Text(f"…{end}", style=cell.style)
-    short = cell.copy()
-    short.truncate(widest, overflow="ellipsis")
-    return short
+    marks = _MARKS.search(cell.plain)
+    said = marks.start() if marks else len(cell.plain)
+    short = cell[:said]
+    short.truncate(widest - (len(cell.plain) - said), overflow="ellipsis")
+    return short + cell[said:]
 
 
 def spoken(value: Any, decimals: int = 0) -> str:

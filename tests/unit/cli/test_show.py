@@ -139,3 +139,25 @@ def test_where_there_is_no_room_for_all_the_greatest_amount_is_shown_before_othe
     lines = console.export_text().splitlines()
     assert lines[0].split() == ["source", "status", "shop", "day", "tax", "sum"]
     assert lines[-1] == "no room for: due"
+
+
+def test_a_cell_that_is_cut_keeps_its_marks() -> None:
+    rows = [
+        {
+            "source": "a.png",
+            "split": None,
+            "status": "valid",
+            "record": {
+                "shop": "A name that is far too long for this",
+                "items": [{"name": "Tea"}, {"name": "Cake" * 9}],
+            },
+            "evidence": [{"path": path, "value": "x", "confidence": 0.2} for path in ("shop", "items[1].name")],
+            "missing_rows": [{"path": "items"}],
+        }
+    ]
+    console = Console(width=60, file=io.StringIO(), record=True)
+    console.print(next(iter(record_table(rows, 60))))
+    cells = console.export_text().splitlines()[-1]
+    assert "… ?  2: Tea;" in cells
+    assert cells.endswith("… ? +?")
+    assert len(cells) <= 60

@@ -14,6 +14,7 @@ from docflow.cli.engines import check
 from docflow.cli.evaluate import calibrate, evaluate
 from docflow.cli.export import export
 from docflow.cli.extract import extract
+from docflow.cli.forget import forget
 from docflow.cli.programs import programs
 from docflow.cli.query import query
 from docflow.cli.report import report
@@ -36,7 +37,21 @@ def _help(command: Callable[..., None]) -> str:
     return "\n\n".join(text if text.startswith(" ") else " ".join(text.split()) for text in paragraphs)
 
 
-for command in (extract, watch, show, query, review, report, export, evaluate, calibrate, programs, config, samples):
+for command in (
+    extract,
+    watch,
+    show,
+    query,
+    review,
+    report,
+    export,
+    evaluate,
+    calibrate,
+    forget,
+    programs,
+    config,
+    samples,
+):
     name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
     app.command(name, help=_help(command))(command)
 

@@ -149,7 +149,7 @@ def evidence_table(row: Row) -> Iterator[RenderableType]:
     for one in row.get("missing_rows") or ():
         place = f"page {one['page']}: {printable(one['text'])}"
         yield Text.assemble((f"row suspected missing from {printable(one['path'])}", "yellow"), f", {place}")
-    yield Text("box: left,top right,bottom; below a value: its text on the page, where it differs", style="dim")
+    yield Text("box: left,top right,bottom; below a value: the page's text, where it differs", style="dim")
 
 
 def _value_and_print(leaf: Row, piece_before: Row) -> Text:
@@ -157,7 +157,8 @@ def _value_and_print(leaf: Row, piece_before: Row) -> Text:
     from rich.text import Text
 
     cell = Text("" if piece_before or leaf["value"] is None else printable(leaf["value"]))
-    if leaf["raw"] not in (None, leaf["value"], piece_before.get("raw")):
+    tick = leaf["value"] in ("true", "false") and str(leaf["raw"]).lower() == leaf["value"]  # True is no print
+    if not tick and leaf["raw"] not in (None, leaf["value"], piece_before.get("raw")):
         cell.append("\n" if cell.plain else "")
         cell.append(printable(leaf["raw"]), style="dim")
     return cell

@@ -96,7 +96,7 @@ def check_engine(engine: Engine) -> None:
         )
 
 
-_NO_ENGINE = "Start it, or choose another with --engine; the embedded engine always works."
+_NO_ENGINE = "docflow engines check URL looks closer; --engine chooses another, and the embedded one always works."
 
 
 def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> Resources:

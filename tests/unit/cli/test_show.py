@@ -11,7 +11,7 @@ from rich.console import Console
 from typer.testing import Result
 
 from docflow.cli.columns import spoken
-from docflow.cli.record_table import record_table
+from docflow.cli.record_table import evidence_table, record_table
 
 Run = Callable[..., Result]
 
@@ -161,3 +161,14 @@ def test_a_cell_that_is_cut_keeps_its_marks() -> None:
     assert "… ?  2: Tea;" in cells
     assert cells.endswith("… ? +?")
     assert len(cells) <= 60
+
+
+def test_the_evidence_of_a_tick_is_its_value_alone_and_fits_80_columns() -> None:
+    leaf = {"path": "paid", "value": "true", "raw": "True", "page": None, "x0": None, "confidence": 0.7}
+    row = {"source": "a.png", "split": None, "program": "slip", "status": "valid", "engine": "vllm", "model": "m"}
+    console = Console(width=80, file=io.StringIO(), record=True)
+    for part in evidence_table({**row, "error": None, "evidence": [{**leaf, "found": None, "reason": None}]}):
+        console.print(part)
+    lines = console.export_text().splitlines()
+    assert [line.split() for line in lines[3:-1]] == [["paid", "true", "0.70"]]
+    assert lines[-1].startswith("box: ")

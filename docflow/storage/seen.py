@@ -39,8 +39,12 @@ class Seen:
 
     def __init__(self, out: Path) -> None:
         self._out = out
-        self._entries = _read(out / SEEN)
+        self._take(_read(out / SEEN))
         self._new: dict[int, tuple[int, bytes]] = {}
+
+    def _take(self, entries: np.ndarray) -> None:
+        # Columns of their own: a search in a column of records copies it first, each time.
+        self._files, self._stamps, self._ids = (np.ascontiguousarray(entries[name]) for name in _ENTRY.names or ())
 
     def document_id(self, item: SourceItem) -> str | None:
         """The id of the file's bytes, where it was seen and has not changed since."""
@@ -49,12 +53,11 @@ class Seen:
         file = _file(item)
         found = self._new.get(file)
         if found is None:
-            files = self._entries["file"]
-            place = int(np.searchsorted(files, np.uint64(file)))
-            if place == len(files) or files[place] != file:
+            place = int(np.searchsorted(self._files, np.uint64(file)))
+            if place == len(self._files) or self._files[place] != file:
                 return None
             # NumPy takes zeros off the end of bytes
-            found = int(self._entries["stamp"][place]), self._entries["document_id"][place].ljust(32, b"\0")
+            found = int(self._stamps[place]), bytes(self._ids[place]).ljust(32, b"\0")
         stamp, document_id = found
         return document_id.hex() if stamp == _number(item.stamp) else None
 
@@ -75,8 +78,8 @@ class Seen:
             path = self._out / SEEN
             both = np.concatenate([new, _read(path)])  # another run may have written meanwhile
             _, first = np.unique(both["file"], return_index=True)  # sorted; of two entries the first one counts
-            self._entries = both[first]
-            _write(path, self._entries)
+            self._take(both[first])
+            _write(path, both[first])
         self._new.clear()
 
 

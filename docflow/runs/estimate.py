@@ -92,7 +92,7 @@ def estimate(options: RunOptions, stdin: Any = None) -> Estimate:
         if not documents:
             raise NothingToDo("no document matched the source", hint="Name images or PDFs.")
         pages = single + round(several * _pages_each(sample, options))
-        known = {
+        known: dict[str, Any] = {
             "documents": documents,
             "done": plan.skipped,
             "failed_before": plan.skipped_failed,

@@ -245,7 +245,7 @@ def test_a_model_that_the_server_does_not_have_is_refused_with_those_it_has(engi
     other = type(engine)(engine.url, ServerOptions(model="qwen2-vl-72b"))
     with pytest.raises(EngineRefused, match="no model 'qwen2-vl-72b'") as caught:
         other.answer(request_of(page, "Read this."))
-    assert "tiny" in caught.value.hint
+    assert "tiny" in caught.value.message
     assert caught.value.elsewhere
     health = other.health()
     assert not health.ok

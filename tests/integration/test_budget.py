@@ -43,28 +43,28 @@ class CountingEngine(ScriptedEngine):
         return Answer(text=given.text, usage=Usage(prompt=90, output=10, calls=1), engine=given.engine, model="")
 
 
-def run(folder: Path, out: Path, engine: ScriptedEngine | None = None, **settings: Any) -> Run:
-    how = load_settings({"extraction.grounding": "off", **settings})
+def run(folder: Path, out: Path, settings: dict[str, Any] | None = None, engine: ScriptedEngine | None = None) -> Run:
+    how = load_settings({"extraction.grounding": "off", **(settings or {})})
     return execute(options(folder, out=out, engine=engine or CountingEngine(), settings=how, concurrency=1))
 
 
 def test_a_budget_of_documents_is_kept_exactly_and_the_same_command_goes_on(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     for done in (5, 10):
-        stopped = run(folder, out, **{"budget.documents": 5})
+        stopped = run(folder, out, {"budget.documents": 5})
         assert (stopped.documents, stopped.budget, stopped.exit_code) == (5, "documents (5)", 4)
         assert len(Dataset(out)) == done
-    rest = run(folder, out, **{"budget.documents": 5})
+    rest = run(folder, out, {"budget.documents": 5})
     assert (rest.documents, rest.skipped, rest.budget, rest.exit_code) == (2, 10, "", 0)
     assert [past.state for past in past_runs(out)] == ["out of budget", "out of budget", "finished"]
 
 
 def test_a_budget_that_is_just_enough_is_not_reached(folder: Path, tmp_path: Path) -> None:
-    assert run(folder, tmp_path / "out", **{"budget.documents": 12}).exit_code == 0
+    assert run(folder, tmp_path / "out", {"budget.documents": 12}).exit_code == 0
 
 
 def test_a_budget_of_tokens_ends_a_little_above_it(folder: Path, tmp_path: Path) -> None:
-    stopped = run(folder, tmp_path / "out", **{"budget.tokens": 300})
+    stopped = run(folder, tmp_path / "out", {"budget.tokens": 300})
     assert stopped.budget == "tokens (300)"
     assert 3 <= stopped.documents <= 6  # one in work, one that waits for it, one that is looked at
     assert stopped.usage.prompt + stopped.usage.output == 100 * stopped.documents
@@ -74,16 +74,16 @@ def test_a_budget_of_tokens_ends_a_little_above_it(folder: Path, tmp_path: Path)
 
 def test_a_budget_of_money_follows_the_prices(folder: Path, tmp_path: Path) -> None:
     prices = {"costs.prompt_million": 1e6 / 90, "costs.currency": "CHF"}
-    stopped = run(folder, tmp_path / "out", **{"budget.money": 4, **prices})
+    stopped = run(folder, tmp_path / "out", {"budget.money": 4, **prices})
     assert stopped.budget == "money (4 CHF)"
     assert 4 <= stopped.documents <= 7
     with pytest.raises(ConfigError, match="needs prices"):
-        run(folder, tmp_path / "out", **{"budget.money": 4})
+        run(folder, tmp_path / "out", {"budget.money": 4})
 
 
 def test_a_budget_of_seconds_keeps_what_was_in_work(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    stopped = run(folder, out, CountingEngine(seconds=0.6), **{"budget.seconds": 2})
+    stopped = run(folder, out, {"budget.seconds": 2}, CountingEngine(seconds=0.6))
     assert stopped.budget == "seconds (2)"
     assert 0 < stopped.documents < 12
     assert len(Dataset(out)) == stopped.documents

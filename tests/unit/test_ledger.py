@@ -6,6 +6,7 @@ import datetime as dt
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -29,7 +30,12 @@ TEN_PAST = dt.datetime(2024, 3, 12, 9, 10, 20, tzinfo=dt.UTC)
 def out(tmp_path: Path) -> Path:
     """A run that was killed, of a server and its fallback: it left rows alone."""
     store = Store(tmp_path / "out", Results.bill, "sglang", "tiny", KILLED)
-    asked = {"requested_engine": "sglang", "requested_model": "tiny", "created_at": TEN_PAST, "seconds": 2.0}
+    asked: dict[str, Any] = {
+        "requested_engine": "sglang",
+        "requested_model": "tiny",
+        "created_at": TEN_PAST,
+        "seconds": 2.0,
+    }
     tokens = Usage(prompt=1000, cached=400, output=50, calls=1)
     results = [
         Results.valid("a.png", engine="sglang", model="tiny", usage=tokens, **asked),

@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 from hypothesis import given, settings
@@ -18,6 +19,9 @@ from docflow.settings import DecodeLimits
 from docflow.storage import parts
 from docflow.storage.seen import SEEN, Seen, forget
 from tests.unit.test_runs_plan import FakeStore
+
+if TYPE_CHECKING:
+    from docflow.storage.store import Store
 
 ID = "00" * 31 + "01"
 
@@ -101,15 +105,8 @@ def test_what_is_forgotten_is_no_longer_known(out: Path) -> None:
 
 
 def plan(folder: Path, out: Path, store: FakeStore, *, rehash: bool = False) -> Plan:
-    return Plan(
-        find(folder),
-        store,
-        DecodeLimits(),
-        limit=None,
-        retry_failed=False,
-        seen=Seen(out),
-        rehash=rehash,  # type: ignore[arg-type]
-    )
+    known = cast("Store", store)
+    return Plan(find(folder), known, DecodeLimits(), limit=None, retry_failed=False, seen=Seen(out), rehash=rehash)
 
 
 def test_unchanged_files_that_are_done_are_not_opened(out: Path, tmp_path: Path) -> None:

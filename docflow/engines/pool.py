@@ -16,6 +16,7 @@ from dataclasses import dataclass, replace
 from docflow.engines.admission import Gate, Ticket, beginnings_of
 from docflow.engines.base import Answer, Engine, Health, Request, WantJson
 from docflow.engines.breaker import Breaker
+from docflow.engines.images import page_image
 from docflow.engines.members import Droppable, Server, ServerStatus, reason_of, without_secrets
 from docflow.engines.shape import is_record
 from docflow.engines.specs import EngineSpec
@@ -171,6 +172,9 @@ class Pool:
         An answer that is not the JSON that was asked for is asked of another server once, where there is one: the
         first may have lost its grammar.
         """
+        if any(server.spec.is_server for server in self._servers):
+            for page in request.pages:  # made here, not while a place at the server is held
+                page_image(page, request.limits.page_tokens)
         beginnings = beginnings_of(request)
         with self._lock:
             ticket = self._turns.ticket(request, beginnings)

@@ -21,11 +21,13 @@ import psutil
 
 from docflow.api import run
 from docflow.runs import Run, RunOptions
-from docflow.settings import Settings
+from docflow.settings import ServerSettings, Settings
 from tests.bench.on_engines import work
 from tests.engines.instant import InstantServer
 
 LEVELS = (1, 8, 32)
+AHEAD = 3
+"""Documents in work beyond the requests at the server: those that are decoded, and those that are written."""
 FLUSH = {"sglang": ("/flush_cache",), "vllm": ("/reset_prefix_cache", "/reset_mm_cache")}
 """What empties a server's caches; vLLM has these in its development mode only."""
 
@@ -100,7 +102,7 @@ def _extract(
     kind: str, url: str, files: Sequence[Path], program: Any, page_tokens: int, level: int, grounding: str
 ) -> tuple[Run, float, float]:
     """A run, its wall seconds, and the CPU milliseconds a document that docflow and its processes took."""
-    settings = Settings(engine=f"{kind}={url}")
+    settings = Settings(engine=f"{kind}={url}", servers=ServerSettings(requests=level))
     extraction = settings.extraction.model_copy(
         update={"grounding": grounding, "page_tokens": page_tokens, "max_tokens": 512}
     )
@@ -108,7 +110,7 @@ def _extract(
     options = RunOptions(
         sources=tuple(files),
         program=program,
-        concurrency=level,
+        concurrency=level + AHEAD,
         runner="direct",
         settings=settings.model_copy(update={"extraction": extraction, "reading": reading}),
     )

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from docflow.documents.model import Page
 from docflow.engines import pool as pool_module
@@ -62,8 +63,11 @@ class Fake:
         self.closed = True
 
 
+BLANK = Image.new("RGB", (10, 10))
+
+
 def ask(document: str = "d", *, system: str = "") -> Request:
-    page = Page(document, 1, 10, 10, "px", lambda page, side, pixels: None)  # type: ignore[arg-type, return-value]
+    page = Page(document, 1, 10, 10, "px", lambda page, side, pixels: BLANK)
     turns = (Turn("system", (system,)), Turn("user", (page, "read")))
     return Request(turns, WantText(), limits=Limits(timeout_seconds=5))
 

@@ -6,10 +6,12 @@ beside the schedule that is served here, and ends with it.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 import json
 import os
+import signal
 import threading
 import zoneinfo
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from prefect.client.schemas.filters import FlowFilter
     from prefect.client.schemas.responses import DeploymentResponse
     from prefect.deployments.runner import RunnerDeployment
+    from prefect.runner import Runner
 
 FLOW = "docflow-extract"
 OWN = "schedules.json"
@@ -268,7 +271,6 @@ def _forget_schedules() -> None:
 
 
 def _serve(deployment: RunnerDeployment, say: Callable[[str], None], when: str) -> None:
-    import prefect
     from prefect.client.orchestration import get_client
 
     ended = threading.Event()
@@ -278,10 +280,24 @@ def _serve(deployment: RunnerDeployment, say: Callable[[str], None], when: str) 
         teller = threading.Thread(target=_tell_runs, args=(client, deployment, say, ended), daemon=True)
         teller.start()
         try:
-            prefect.serve(deployment, print_starting_message=False)
+            with contextlib.suppress(KeyboardInterrupt):
+                asyncio.run(_runner(deployment).start())
         finally:
             ended.set()
             teller.join(2 * POLL_SECONDS)
+
+
+def _runner(deployment: RunnerDeployment) -> Runner:
+    from prefect.runner import Runner
+
+    class Served(Runner):
+        def handle_sigterm(self, *_: Any) -> None:
+            """SIGTERM is as good as Ctrl-C: the schedule is paused, and runs at work write what is done."""
+            signal.raise_signal(signal.SIGINT)
+
+    runner = Served(pause_on_shutdown=True)
+    runner.add_deployment(deployment)
+    return runner
 
 
 def _tell_runs(

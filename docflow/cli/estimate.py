@@ -34,7 +34,7 @@ def print_estimate(options: RunOptions, *, as_json: bool) -> None:
     ]
     if found.seconds is not None:
         facts.append(("time", f"about {duration(found.seconds)}"))
-    if found.usage is not None:
+    if found.usage is not None and found.usage.prompt + found.usage.output:
         facts.append(("prompt tokens", f"about {found.usage.prompt:,}, of these {found.usage.cached:,} cached"))
         facts.append(("output tokens", f"about {found.usage.output:,}"))
     if found.cost is not None:

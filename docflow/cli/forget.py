@@ -58,13 +58,20 @@ def forget(
     if gone.nothing:
         typer.echo(f"There is nothing of {printable(document)}.")
         return
-    typer.echo(
-        f"Removed {_rows(gone)}, the words of {gone.pages:,} pages, {gone.corrections:,} files of corrections, "
-        f"{gone.index:,} entries of the index."
-    )
+    removed = [
+        _rows(gone),
+        _count(gone.pages, "page of words", "pages of words"),
+        _count(gone.corrections, "file of corrections", "files of corrections"),
+        _count(gone.index, "entry of the index", "entries of the index"),
+    ]
+    typer.echo(f"Removed {', '.join(removed)}.")
     if gone.shared:
         typer.echo("The same bytes stand under another source too: their words and corrections stay.")
 
 
 def _rows(forgotten: Forgotten) -> str:
-    return "1 row" if forgotten.rows == 1 else f"{forgotten.rows:,} rows"
+    return _count(forgotten.rows, "row", "rows")
+
+
+def _count(count: int, one: str, several: str) -> str:
+    return f"{count:,} {one if count == 1 else several}"

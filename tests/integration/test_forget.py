@@ -121,7 +121,7 @@ def test_the_command_wants_an_answer_and_says_what_it_removed(
     assert len(sources(out)) == 4
     done = CliRunner().invoke(app, ["forget", ID, "--out", str(out), "--yes"])
     assert done.exit_code == 0
-    assert "Removed 2 rows, the words of 2 pages, 1 files of corrections, 2 entries of the index." in done.output
+    assert "Removed 2 rows, 2 pages of words, 1 file of corrections, 2 entries of the index." in done.output
     again = CliRunner().invoke(app, ["forget", ID, "--out", str(out), "--yes"])
     assert again.exit_code == 0
     assert "There is nothing of" in again.output

@@ -135,7 +135,12 @@ class Record:
         same = None
         if leaf.kind in _TYPED:
             same = lambda text: normalise(text, leaf.kind, self.locale).value == reading.typed  # noqa: E731
-        return grounder.find(str(leaf.printed), same=same, last=leaf.kind is Kind.MONEY) or NOT_FOUND
+        place = grounder.find(str(leaf.printed), same=same, last=leaf.kind is Kind.MONEY)
+        if (
+            leaf.kind is Kind.CHOICE
+        ):  # a class that the schema names need not be printed: then nothing speaks against it
+            return place if place is not None and place.found in ("exact", "normalised") else None
+        return place or NOT_FOUND
 
     def sure(self, reading: Reading) -> float:
         """The probability that a reading is right, before the rules among the fields are asked."""

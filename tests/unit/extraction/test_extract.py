@@ -6,7 +6,7 @@ import datetime as dt
 import json
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from pydantic import BaseModel, field_validator
@@ -285,3 +285,16 @@ def test_what_a_failed_document_cost_is_kept() -> None:
     cut = Answer('{"seller": "Acme', usage=usage, stop="length")
     result = extract_document(document_of(page_of(LINES)), BILL, ScriptedEngine([cut, cut]))
     assert (result.status, result.usage) == ("failed", usage + usage)
+
+
+class Sorted(BaseModel):
+    type: Literal["bill", "letter"] | None = None
+    colour: Literal["pen", "ink"] | None = None
+
+
+def test_a_class_that_is_not_printed_counts_what_the_engine_says_of_it() -> None:
+    hints = {"type": LeafHint(confidence=0.95), "colour": LeafHint(confidence=0.95)}
+    engine = ScriptedEngine([Answer(json.dumps({"type": "bill", "colour": "pen"}), hints=hints)])
+    found = by_path(extract_document(document_of(page_of(LINES)), program_for(Sorted, "sorted"), engine).evidence)
+    assert (found["type"].found, found["colour"].found) == (None, "exact")
+    assert min(found["type"].confidence, found["colour"].confidence) > 0.8

@@ -141,7 +141,8 @@ def deployment_of(schedule: Schedule, *, work_pool: str | None = None) -> Runner
     """The schedule as Prefect takes it. Raises UsageError for a time that is none."""
     from docflow.flows.extract import extract
     from prefect.client.schemas.objects import ConcurrencyLimitConfig, ConcurrencyLimitStrategy
-    from prefect.deployments.runner import EntrypointType, RunnerDeployment
+    from prefect.deployments.runner import RunnerDeployment
+    from prefect.types.entrypoint import EntrypointType
 
     deployment = extract.to_deployment(
         schedule.name,

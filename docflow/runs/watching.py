@@ -134,7 +134,6 @@ def watch(options: RunOptions, every_seconds: float, on_batch: Callable[[Batch],
     retry_failed, trouble, wait = options.retry_failed, "", every_seconds
     with stopped_by_signals(stopping.set):
         while not stopping.is_set():
-            batch: Batch | None = None
             try:
                 for batch in _batches(watching, replace(options, retry_failed=retry_failed)):
                     on_batch(batch)

@@ -159,8 +159,10 @@ def test_a_configured_server_gets_the_flow_its_chunks_and_the_summary(
     [flow_run] = [flow for flow in ask(server, "flow_runs") if flow["name"] == f"extract-{run_id}"]
     assert flow_run["state_type"] == "COMPLETED"
     assert flow_run["parameters"]["out"] == str(out)
-    [artifact] = [artifact for artifact in ask(server, "artifacts") if run_id in (artifact["description"] or "")]
-    assert "| valid | 1 |" in artifact["data"]
+    artifacts = [artifact for artifact in ask(server, "artifacts") if run_id in (artifact["description"] or "")]
+    told = {artifact["type"]: artifact["data"] for artifact in artifacts}
+    assert "| valid | 1 |" in told["markdown"]
+    assert told["progress"] == 100
 
 
 def test_an_interrupted_flow_keeps_what_is_done(

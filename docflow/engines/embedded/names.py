@@ -167,15 +167,16 @@ def _is_sentence(text: str) -> bool:
 
 def _goes_on(first: HeadLine, second: HeadLine, starts: frozenset[str]) -> bool:
     """Whether a name goes on in the next line: a bracket is open, or the next line is no name of its own."""
-    if second.address >= 1.0 or second.contact or second.registration or second.title or second.labelled or first.title:
+    if second.address >= 1.0 or second.contact or second.registration or second.title or first.title:
+        return False
+    if second.labelled and not (second.suffix and _is_suffix(second, starts)):  # "Enterprise" is also a label
         return False
     if second.line.number - first.line.number > 1:
         return False
     if first.text.count("(") > first.text.count(")") and second.text.count(")") > second.text.count("("):
         return True
     if first.suffix:
-        rest = second.text.lower().replace(".", " ").split()
-        wrapped = len(rest) <= 2 and all(word in starts for word in rest)  # "House Pte." and "Ltd." on the next line
+        wrapped = _is_suffix(second, starts)  # "House Pte." and "Ltd." on the next line
         return wrapped or (second.line is first.line and _only_suffix(second, starts))
     if first.registration or first.contact or first.labelled or first.noise:
         return False
@@ -184,6 +185,12 @@ def _goes_on(first: HeadLine, second: HeadLine, starts: frozenset[str]) -> bool:
     if first.text.rstrip().endswith(("&", "-", " and", " AND", "+")):
         return True
     return second.suffix and _only_suffix(second, starts)
+
+
+def _is_suffix(cell: HeadLine, starts: frozenset[str]) -> bool:
+    """Whether a line is a suffix and nothing else, of two words at most."""
+    words = cell.text.lower().replace(".", " ").split()
+    return 0 < len(words) <= 2 and all(word in starts for word in words)
 
 
 def _only_suffix(cell: HeadLine, starts: frozenset[str]) -> bool:

@@ -113,3 +113,8 @@ def test_letters_taken_for_digits_are_mended_where_the_neighbours_leave_no_doubt
 def test_the_words_of_a_text_layer_are_left_as_they_are() -> None:
     context = Context((page_of(["Taste Of The WorId"], text_layer=True),))
     assert mend("Taste Of The WorId", context) == "Taste Of The WorId"
+
+
+def test_a_name_goes_on_in_a_line_that_holds_only_its_suffix() -> None:
+    lines = ["KELLY & SONS CHEMIST", "ENTERPRISE", "12 Mill Road", "Bristol BS1 4DJ", "Tel: 0117 496 0000"]
+    assert name(lines) == "KELLY & SONS CHEMIST ENTERPRISE"

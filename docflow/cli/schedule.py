@@ -110,7 +110,7 @@ def add(
 
         docflow schedule scans --interval 5m --out out
         docflow schedule scans --cron "0 2 * * *" --timezone Europe/Zurich --program invoice --out invoices
-        docflow schedule /data/scans --interval 1h --out /data/out --work-pool night
+        docflow schedule add /data/scans --interval 1h --out /data/out --work-pool night
     """
     from docflow.cli.terminal import error_console, printable
     from docflow.flows import schedule as schedules
@@ -146,7 +146,13 @@ def add(
 
 
 def listing(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON list.")] = False) -> None:
-    """List the schedules: when they run, where, the next run and how the last one ended."""
+    """List the schedules: when they run, where, the next run and how the last one ended.
+
+    Examples:
+
+        docflow schedule list
+        docflow schedule list --json
+    """
     import json
     from dataclasses import asdict
 
@@ -176,22 +182,42 @@ def listing(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 
 
 def pause(name: Name) -> None:
-    """Begin no more runs at the schedule's times; one that is at work goes on."""
+    """Begin no more runs at the schedule's times; one that is at work goes on.
+
+    Examples:
+
+        docflow schedule pause scans
+    """
     _do("pause", name, "is paused")
 
 
 def resume(name: Name) -> None:
-    """Begin runs at the schedule's times again."""
+    """Begin runs at the schedule's times again.
+
+    Examples:
+
+        docflow schedule resume scans
+    """
     _do("resume", name, "runs again at its times")
 
 
 def run(name: Name) -> None:
-    """Begin a run now, beside those at the schedule's times; the command does not wait for it."""
+    """Begin a run now, beside those at the schedule's times; the command does not wait for it.
+
+    Examples:
+
+        docflow schedule run scans
+    """
     _do("run_now", name, "will run once as soon as there is someone to run it")
 
 
 def delete(name: Name) -> None:
-    """Delete the schedule; the dataset stays as it is."""
+    """Delete the schedule; the dataset stays as it is.
+
+    Examples:
+
+        docflow schedule delete scans
+    """
     _do("delete", name, "is deleted")
 
 

@@ -158,6 +158,67 @@ class BudgetSettings(_Group):
     )
 
 
+class ServeSettings(_Group):
+    """The service (``docflow serve``): where it listens, who may use it, and what a request may cost."""
+
+    host: str = Field("127.0.0.1", description="address that docflow serve listens on; others than 127.0.0.1 need keys")
+    port: Annotated[int, Field(ge=0, le=65_535)] = Field(8_000, description="port of docflow serve")
+    keys: SecretStr | None = Field(
+        None, description="who may use the service: NAME=KEY or NAME:admin=KEY, several with ; between them"
+    )
+    upload_bytes: Annotated[int, Field(ge=1)] = Field(
+        10_485_760, description="largest upload of one request, in bytes (10 MiB)"
+    )
+    job_bytes: Annotated[int, Field(ge=1)] = Field(
+        268_435_456, description="largest upload of one job, in bytes (256 MiB)"
+    )
+    request_bytes: Annotated[int, Field(ge=1)] = Field(
+        33_554_432, description="largest JSON body of a request, images in it included, in bytes (32 MiB)"
+    )
+    body_seconds: Annotated[float, Field(gt=0)] = Field(
+        30, description="longest silence of a client that sends a request, in seconds"
+    )
+    image_side: Annotated[int, Field(ge=28)] = Field(
+        1_280, description="longest side of an image that a model is shown in a conversation, in pixels"
+    )
+    max_tokens: Annotated[int, Field(ge=1)] = Field(
+        512, description="most tokens of an answer of /generate, /vision and /multimodal; more is lowered to it"
+    )
+    model: str = Field("", description="model that the service asks for where a request names none")
+    context: Annotated[int, Field(ge=64)] = Field(
+        8_192, description="tokens that a conversation may have, its answer included"
+    )
+    requests: Annotated[int, Field(ge=1)] = Field(256, description="requests in work at once; more wait")
+    waiting: Annotated[int, Field(ge=0)] = Field(
+        512, description="requests that wait; more are told to come back (503)"
+    )
+    conversations: Annotated[int, Field(ge=1)] = Field(1_000, description="conversations that are kept")
+    conversation_seconds: Annotated[float, Field(gt=0)] = Field(
+        3_600, description="how long a conversation is kept after its last turn, in seconds"
+    )
+    data_dir: Path | None = Field(None, description="where jobs and their results are kept (in cache_dir when not set)")
+
+
+class GatewaySettings(_Group):
+    """The OpenAI-compatible gateway: which upstreams it has besides the engines, and how requests are shared out."""
+
+    upstreams: str = Field(
+        "",
+        description="NAME=URL, several with ; between them (http, https or litellm); the engines when empty",
+        repr=False,
+    )
+    fallbacks: str = Field("", description="who takes over for whom: NAME=OTHER,OTHER, several with ; between them")
+    route_policies: str = Field(
+        "", description="JSON: for each route (chat, completion, embeddings) a strategy and its targets"
+    )
+    key_requests_minute: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="requests a minute that one key may send (no limit when not set)"
+    )
+    key_tokens_minute: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="tokens a minute that one key may use (no limit when not set)"
+    )
+
+
 def _joined(given: Any) -> Any:
     """A list of engines as one text: in a file they may be written as a list."""
     return ";".join(given) if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given) else given
@@ -194,6 +255,8 @@ class Settings(BaseSettings):
     servers: ServerSettings = ServerSettings()
     costs: CostSettings = CostSettings()
     budget: BudgetSettings = BudgetSettings()
+    serve: ServeSettings = ServeSettings()
+    gateway: GatewaySettings = GatewaySettings()
 
     @classmethod
     def settings_customise_sources(
@@ -211,8 +274,20 @@ ALIASES = {
     "engine": ("DOCFLOW_ENGINES", "GATEWAY_UPSTREAMS"),
     "fallbacks": ("GATEWAY_FALLBACKS",),
     "servers.api_key": ("DOCFLOW_API_KEY",),
+    "serve.host": ("LLM_HOST",),
+    "serve.port": ("LLM_PORT",),
+    "serve.keys": ("DOCFLOW_SERVE_KEYS",),
+    "serve.model": ("LLM_MODEL",),
+    "serve.upload_bytes": ("MAX_UPLOAD_BYTES",),
+    "serve.image_side": ("MAX_IMAGE_SIDE",),
+    "serve.max_tokens": ("MAX_TOKENS_CAP",),
+    "serve.context": ("VLLM_MAX_MODEL_LEN",),
+    "serve.requests": ("VLLM_MAX_NUM_SEQS",),
+    "gateway.route_policies": ("GATEWAY_ROUTE_POLICIES",),
 }
 """Further variables that name a setting; docflow's own variable for it counts more than these."""
+SECRETS = ("engine", "fallbacks", "servers.api_key", "serve.keys", "gateway.upstreams")
+"""Settings that may hold passwords or keys: no message quotes them."""
 
 
 class _AliasSource(PydanticBaseSettingsSource):
@@ -320,7 +395,7 @@ def load_settings(flags: Mapping[str, Any] | None = None) -> Settings:
             ) from error
         if first["type"] == "extra_forbidden":
             raise ConfigError(f"{key} ({origin}) is no setting of docflow", hint=_nearest(key)) from error
-        given = "what is given" if key in ("engine", "fallbacks", "servers.api_key") else repr(first["input"])
+        given = "what is given" if key in SECRETS else repr(first["input"])
         raise ConfigError(f"{key} ({origin}) cannot be {given}: {_plain(first['msg'])}", hint=_meaning(key)) from error
     except SettingsError as error:  # a group given as a whole, as in DOCFLOW_LIMITS, that is no JSON
         group = next((name for name in Settings.model_fields if f'"{name}"' in str(error)), "")
@@ -338,7 +413,7 @@ def explain_settings(flags: Mapping[str, Any] | None = None) -> list[Setting]:
         value: Any = settings
         for part in key.split("."):
             value = getattr(value, part)
-        if key in ("engine", "fallbacks"):
+        if key in ("engine", "fallbacks", "gateway.upstreams"):
             value = without_credentials(value)
         rows.append(Setting(key, value, _origin(key, flags or {}), info.description or ""))
     return rows

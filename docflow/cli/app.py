@@ -20,6 +20,7 @@ from docflow.cli.query import query
 from docflow.cli.report import report
 from docflow.cli.review import review
 from docflow.cli.samples import samples
+from docflow.cli.serve import serve
 from docflow.cli.show import show
 from docflow.cli.watch import watch
 
@@ -43,6 +44,7 @@ for command in (
     show,
     query,
     review,
+    serve,
     report,
     export,
     evaluate,

@@ -1,0 +1,48 @@
+"""``docflow serve``: the gateway, the extraction API and the page for people."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from docflow.cli import options
+
+
+def serve(
+    host: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="The address to listen on.", show_default="127.0.0.1")
+    ] = None,
+    port: Annotated[
+        int | None, typer.Option(metavar="PORT", min=0, max=65535, help="The port to listen on.", show_default="8000")
+    ] = None,
+    engine: options.Engine = None,
+    fallback: options.Fallback = None,
+) -> None:
+    """Serve an OpenAI-compatible gateway, an extraction API and a page to try it on.
+
+    Open to this machine alone, unless there are keys: DOCFLOW_SERVE_KEYS is NAME=KEY or NAME:admin=KEY, several with ;
+    between them. Ctrl-C ends it once the requests in work are answered.
+
+    Examples:
+
+        docflow serve
+        docflow serve --engine sglang=http://gpu1:30000 --fallback vllm=http://gpu2:8000
+    """
+    from docflow.cli.terminal import output_console
+    from docflow.server.service.serving import serve_service
+    from docflow.settings import load_settings
+
+    given = {
+        "serve.host": host,
+        "serve.port": port,
+        "engine": ";".join(engine) if engine else None,
+        "fallbacks": ";".join(fallback) if fallback else None,
+    }
+    settings = load_settings({key: value for key, value in given.items() if value is not None})
+    console = output_console()
+
+    def started(url: str) -> None:
+        console.print(f"docflow serves at {url} (its API: {url}/docs). Ctrl-C ends it.")
+
+    serve_service(settings, started)

@@ -1,0 +1,64 @@
+"""Running the service: a socket, uvicorn, and an orderly end."""
+
+from __future__ import annotations
+
+import contextlib
+import ipaddress
+import socket
+from collections.abc import Callable
+from typing import Any, cast
+
+import uvicorn
+
+from docflow.errors import ConfigError, UsageError
+from docflow.server.service.app import service_app
+from docflow.settings import Settings
+
+END_SECONDS = 30
+"""How long requests in work may take to end once the service is told to."""
+
+
+def serve_service(settings: Settings, started: Callable[[str], None]) -> None:
+    """Serve until Ctrl-C or SIGTERM. ``started`` gets the URL once connections are taken.
+
+    Raises ConfigError where it would listen to other machines without keys, UsageError when the port is taken.
+    """
+    host, port = settings.serve.host, settings.serve.port
+    if settings.serve.keys is None and not _is_local(host):
+        raise ConfigError(
+            f"docflow serve listens on {host} only with keys: anybody there could use it",
+            hint="Set DOCFLOW_SERVE_KEYS to NAME=KEY, or listen on 127.0.0.1.",
+        )
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as listening:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listening.bind((host, port))
+        except OSError as error:
+            raise UsageError(
+                f"{host} port {port} cannot be used: {error.strerror}", hint="Give --port another."
+            ) from error
+        listening.listen(1024)
+        port = listening.getsockname()[1]
+        shown = f"[{host}]" if ":" in host else host
+        hosts = tuple(f"{name}{end}" for name in (shown, "localhost", "127.0.0.1") for end in (f":{port}", ""))
+        config = uvicorn.Config(
+            cast("Any", service_app(settings, hosts=hosts)),
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            ws="none",
+            timeout_graceful_shutdown=END_SECONDS,
+        )
+        started(f"http://{shown}:{port}")
+        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _is_local(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

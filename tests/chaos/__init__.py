@@ -1,0 +1,1 @@
+"""Runs that are killed, starved and cut off, and what is left of them."""

@@ -27,7 +27,8 @@ from pydantic import AfterValidator, Field
 from docflow.documents.sources import find
 from docflow.errors import DocflowError, NothingToDo, UsageError
 from docflow.runs import RunOptions
-from docflow.runs.execution import RETRY_SECONDS, Execution
+from docflow.runs.execution import Execution
+from docflow.runs.extractor import RETRY_SECONDS
 from docflow.settings import load_settings, without_credentials
 
 CHUNKS_AT_ONCE = 3

@@ -14,21 +14,22 @@ import queue
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from docflow.documents.sources import find
+from docflow.documents.sources import SourceItem, find
 from docflow.engines.pool import Pool
-from docflow.errors import EngineError, EngineUnavailable, NothingToDo, StorageError
-from docflow.extraction.result import ErrorInfo, Result
+from docflow.errors import NothingToDo, StorageError
+from docflow.extraction.result import Result
 from docflow.fields.locale import locale_named
 from docflow.loading import load_program
+from docflow.runs import tally
 from docflow.runs.budget import Budget
 from docflow.runs.chunks import Chunk, ChunkSummary
-from docflow.runs.documents import extract_work
-from docflow.runs.model import FailedDocument, OnProgress, OnResult, Progress, Run, RunOptions
+from docflow.runs.extractor import Extractor, Task, patiently
+from docflow.runs.model import OnProgress, OnResult, Progress, Run, RunOptions
 from docflow.runs.plan import Plan, Work
 from docflow.runs.resources import (
     as_sources,
@@ -40,7 +41,6 @@ from docflow.runs.resources import (
 )
 from docflow.runs.signals import stopped_by_signals
 from docflow.runs.summary import fallback_notes, write_run
-from docflow.runs.workers import Workers
 
 if TYPE_CHECKING:
     from docflow.storage.seen import Seen
@@ -52,14 +52,7 @@ PLANNED_AHEAD = 20_000
 """Documents that are known and not begun, at most: a plan of that size is exact about how much is left."""
 UNWRITTEN = 1_000
 """Finished documents that wait to be written, at most: memory stays flat while a writer is slow or a server starts."""
-ATTEMPTS = 3
-"""How often a document is tried whose engine fails in a way that may pass."""
-RETRY_SECONDS = (1.0, 5.0)
-"""How long to wait before each further attempt at a chunk."""
-GRACE_SECONDS = 2.0
-"""After an interruption, how long documents in work may take to be kept too."""
 PROGRESS_SECONDS = 0.25
-ERRORS_KEPT = 20
 
 
 def execute(options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None) -> Run:
@@ -73,6 +66,10 @@ class Execution:
 
     Entering raises UsageError, NothingToDo, EngineError or StorageError for what can be known beforehand.
     """
+
+    runner: ClassVar[str] = "direct"
+    chunks_at_once: int = 2
+    """One fills while another is finished and written."""
 
     def __init__(
         self, options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None
@@ -119,17 +116,14 @@ class Execution:
         self._engine, ours = open_engine(options)
         if ours:
             cleanup.callback(self._engine.close)
-        self._resources = open_resources(options, self._engine, one_image=len(first) == 1 and is_image(first[0]))
-        cleanup.callback(self._resources.close)
-        if is_image(first[0]) and (options.out is None or not (options.out / "records").exists()):
-            self._resources.warm()  # what follows here takes about as long as the processes need to come up
+        self._start(first, cleanup)
         self._program = load_program(options.program, schema=options.schema, name=options.name)
         check_engine(self._engine)
         if options.settings.extraction.locale:
             locale_named(options.settings.extraction.locale)  # one that is not known: said once, not by every document
         self._store = self._open_store()
         self.run = Run(
-            id=options.run_id, program=self._program.name, engine=self._engine.name, runner="direct", out=options.out
+            id=options.run_id, program=self._program.name, engine=self._engine.name, runner=self.runner, out=options.out
         )
         self._calibration = load_calibration(options)
         if self._calibration is None and options.settings.extraction.accept_error is not None:
@@ -143,8 +137,7 @@ class Execution:
             seen=self._open_seen(),
             rehash=options.rehash,
         )
-        self._workers = Workers(self._resources.concurrency)
-        cleanup.callback(self._workers.end)
+        self._make_ready(cleanup)
         cleanup.enter_context(stopped_by_signals(self.stop))
         ended = threading.Event()
         for name, loop in (("plan", self._find), ("feed", self._feed), ("progress", lambda: self._tell(ended))):
@@ -152,6 +145,28 @@ class Execution:
             thread.start()
         cleanup.callback(thread.join, 5)  # the last one, which tells the progress: nothing is told after the end
         cleanup.callback(ended.set)
+
+    def _start(self, first: Sequence[SourceItem], cleanup: contextlib.ExitStack) -> None:
+        """Start what does the documents. ``first`` are the first two that were found."""
+        options = self.options
+        self._resources = open_resources(options, self._engine, one_image=len(first) == 1 and is_image(first[0]))
+        cleanup.callback(self._resources.close)
+        if is_image(first[0]) and (options.out is None or not (options.out / "records").exists()):
+            self._resources.warm()  # what follows here takes about as long as the processes need to come up
+
+    def _make_ready(self, cleanup: contextlib.ExitStack) -> None:
+        """Make it ready for documents, once program, store and calibration are there."""
+        task = Task(
+            resources=self._resources,
+            program=self._program,
+            store=self._store,
+            calibration=self._calibration,
+            settings=self.options.settings.extraction,
+        )
+        self._extractor = Extractor(
+            task, self._stopping, taken=self._take, written=self._forget_written, fault=self.fail
+        )
+        cleanup.callback(self._extractor.close)
 
     def _open_store(self) -> Store | None:
         if self.options.out is None:
@@ -230,41 +245,11 @@ class Execution:
             return chunk.summary
 
     def _run_chunk(self, chunk: Chunk) -> ChunkSummary:
-        for work in chunk.take_again():
-            self._submit(work, chunk)
-        chunk.wait(self._stopping, GRACE_SECONDS)
-        if chunk.again and not self._stopping.is_set():
-            # The kind of the failure only: an engine's own words may quote a document, and this goes to Prefect.
-            kinds = sorted({work.failure.type for work in chunk.again if work.failure})
-            raise EngineUnavailable(f"{len(chunk.again)} documents got no answer ({', '.join(kinds)})", retryable=True)
-        finished = chunk.close()
-        parts: list[str] = []
-        if self._store is not None and finished:
-            inputs = [f"{work.item.source}\0{work.document_id}" for work in finished]
-            try:
-                written = self._store.write(chunk.rows, inputs)
-            except StorageError as error:
-                if not error.retryable:
-                    self.fail(error)
-                raise
-            parts = [str(path.relative_to(self._store.out)) for path in written]
-        for work in finished:
-            with self._lock:
-                self._unwritten -= len(work.results)
-            self._plan.forget(work)
-        chunk.rows.clear()
-        chunk.works.clear()
-        return ChunkSummary(
-            number=chunk.number,
-            documents=len(finished),
-            counts=chunk.counts,
-            parts=tuple(parts),
-            seconds=time.monotonic() - chunk.opened_at,
-        )
+        return self._extractor.run(chunk)
 
     def run_direct(self) -> Run:
-        """Run every chunk here, two at a time: one fills while the other is finished and written."""
-        with ThreadPoolExecutor(2, thread_name_prefix="chunk") as pool:
+        """Run every chunk here, a few at a time."""
+        with ThreadPoolExecutor(self.chunks_at_once, thread_name_prefix="chunk") as pool:
             waiting: list[Future[ChunkSummary]] = [
                 pool.submit(self._run_chunk_patiently, chunk) for chunk in self.chunks()
             ]
@@ -276,14 +261,7 @@ class Execution:
         return self.summarise()
 
     def _run_chunk_patiently(self, chunk: Chunk) -> ChunkSummary:
-        for seconds in RETRY_SECONDS:
-            try:
-                return self.run_chunk(chunk)
-            except (EngineError, StorageError) as error:
-                if not error.retryable:
-                    raise
-            self._stopping.wait(seconds)
-        return self.run_chunk(chunk)
+        return patiently(lambda: self.run_chunk(chunk), self._stopping)
 
     @property
     def stopping(self) -> bool:
@@ -373,7 +351,7 @@ class Execution:
         begun = 0
         try:
             while not self._stopping.is_set():
-                if chunk is not None and chunk.full:
+                if chunk is not None and self._is_full(chunk):
                     chunk.seal()
                     chunk = None
                 try:
@@ -385,13 +363,13 @@ class Execution:
                 begun += 1
                 if self._first_at is None:
                     self._first_at = time.monotonic()
-                    self._resources.warm_for(work.item)
+                    self._warm_for(work.item)
                 if chunk is None:
                     chunk = Chunk(len(self._opened) + 1)
                     self._opened.append(chunk)
                     self._chunks.put(chunk)
                 chunk.add(work)
-                self._submit(work, chunk)
+                self._begin(work, chunk)
                 while self._unwritten > UNWRITTEN and not self._stopping.is_set():
                     if chunk is not None:  # the writer may be waiting for this very chunk
                         chunk.seal()
@@ -410,66 +388,38 @@ class Execution:
             self.run.budget = self._budget.reached(begun, time.monotonic() - self._started, self.run.usage)
         return bool(self.run.budget)
 
-    def _submit(self, work: Work, chunk: Chunk) -> None:
-        if not self._workers.put(lambda: self._do(work, chunk), self._stopping):
-            chunk.finish()
+    def _is_full(self, chunk: Chunk) -> bool:
+        """Whether a chunk takes no more documents."""
+        return chunk.full
 
-    def _do(self, work: Work, chunk: Chunk) -> None:
-        """One document, in one of the threads for documents."""
-        try:
-            if not self._stopping.is_set():
-                self._extract(work, chunk)
-        except BaseException as error:  # noqa: BLE001 (a thread's border: the run ends, and its caller gets the error)
-            self.fail(error)
-        finally:
-            work.finished.set()
-            chunk.finish()
+    def _warm_for(self, item: SourceItem) -> None:
+        """Make ready for the first document to do."""
+        self._resources.warm_for(item)
 
-    def _extract(self, work: Work, chunk: Chunk) -> None:
-        settings = self.options.settings.extraction
-        results = extract_work(work, self._resources, self._program, self._store, settings, self._stopping)
-        if not results:  # interrupted before its turn came
-            return
-        work.failure = next((error for result in results if (error := _passing_failure(result))), None)
-        if work.failure is not None and work.attempts < ATTEMPTS:
-            chunk.try_again(work)
-            return
-        if self._calibration is not None:
-            results = [self._calibration.apply(result, settings.accept_error) for result in results]
-        rows = []
-        if self._store is not None:
-            stored = [self._store.row(result) for result in results]
-            results, rows = [result for result, _ in stored], [row for _, row in stored]
-        if not chunk.take(work, results, rows):
-            return
-        for result in results:
-            self._count(result)
+    def _begin(self, work: Work, chunk: Chunk) -> None:
+        """Put a document of a chunk into work; waits while there is enough in work."""
+        self._extractor.put(work, chunk)
+
+    def _take(self, work: Work, results: Sequence[Result[Any]]) -> None:
+        """What a document gave is in its chunk."""
         with self._lock:
+            for result in results:
+                tally.count(self.run, result)
             self._unwritten += len(results)
             self.run.files += 1
+        self._give(results)
+
+    def _give(self, results: Sequence[Result[Any]]) -> None:
         if self._on_result is not None:
             with self._result_lock:
                 for result in results:
                     self._on_result(result)
 
-    def _count(self, result: Result[Any]) -> None:
+    def _forget_written(self, work: Work) -> None:
+        """A document's rows are stored."""
         with self._lock:
-            self.run.counts[result.status] += 1
-            self.run.by_program[result.program] += 1
-            self.run.missing_rows += bool(result.missing_rows)
-            self.run.fallback += result.fallback
-            self.run.usage += result.usage
-            self.run.work_seconds += result.seconds
-            if result.spared is not None:
-                leaves = len({entry.path for entry in result.evidence})
-                self.run.spared["all documents"] += 1
-                self.run.spared["documents"] += result.spared == leaves
-                self.run.spared["all leaves"] += leaves
-                self.run.spared["leaves"] += result.spared
-            if result.status == "failed" and result.error and len(self.run.errors) < ERRORS_KEPT:
-                self.run.errors.append(
-                    FailedDocument(source=result.source, document_id=result.document_id, error=result.error)
-                )
+            self._unwritten -= len(work.results)
+        self._plan.forget(work)
 
     def _tell(self, ended: threading.Event) -> None:
         """Tell the progress a few times a second, and once more at the end."""
@@ -504,11 +454,3 @@ class Execution:
         if isinstance(self._engine, Pool) and self._engine.note:
             return self._engine.note
         return self.run.notes[-1] if self.run.notes else None
-
-
-def _passing_failure(result: Result[Any]) -> ErrorInfo | None:
-    """What went wrong with the engine and may pass; None where nothing did."""
-    error = result.error
-    if result.status == "failed" and error and error.stage == EngineError.stage and error.retryable:
-        return error
-    return None

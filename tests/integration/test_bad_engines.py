@@ -17,7 +17,7 @@ import pytest
 import docflow
 from docflow.engines import pool
 from docflow.errors import EngineError
-from docflow.runs import execution
+from docflow.runs import extractor
 from tests.engines.faults import (
     Body,
     CutShort,
@@ -73,7 +73,7 @@ FAULTS = QUICK_FAULTS | BODY_FAULTS | SPOKEN_FAULTS | LATE_FAULTS
 
 @pytest.fixture(autouse=True)
 def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(execution, "RETRY_SECONDS", (0.1, 0.1))
+    monkeypatch.setattr(extractor, "RETRY_SECONDS", (0.1, 0.1))
     monkeypatch.setattr(pool, "PAUSES", (0.05,) * pool.MOST_SENT)
 
 

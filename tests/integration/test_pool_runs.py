@@ -194,7 +194,7 @@ def test_a_run_waits_for_its_only_server_to_start_again(scans: Path, tmp_path: P
 def test_when_no_server_comes_back_documents_fail_and_can_be_tried_again(
     scans: Path, tmp_path: Path, servers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("docflow.runs.execution.RETRY_SECONDS", (0.01, 0.01))
+    monkeypatch.setattr("docflow.runs.extractor.RETRY_SECONDS", (0.01, 0.01))
     a, _, _ = servers
     how: dict[str, Any] = {"out": tmp_path / "out", "settings": quick(wait_seconds=0.3)}
     run = execute(options(scans, f"sglang={a.url}", **how), on_result=After(5, a.refuse))

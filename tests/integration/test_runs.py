@@ -143,7 +143,7 @@ def test_without_out_results_are_only_given_out(folder: Path, in_tmp: Path) -> N
 def test_an_engine_that_fails_for_a_while_is_asked_again(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("docflow.runs.execution.RETRY_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("docflow.runs.extractor.RETRY_SECONDS", (0.0, 0.0))
     engine = ScriptedEngine([EngineTimeout("slow"), EngineTimeout("slow")], default=ANSWER)
     run = execute(options(folder, out=tmp_path / "out", engine=engine, concurrency=1))
     assert run.valid == 5
@@ -153,7 +153,7 @@ def test_an_engine_that_fails_for_a_while_is_asked_again(
 def test_an_engine_that_stays_away_costs_failed_rows_that_say_so(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("docflow.runs.execution.RETRY_SECONDS", (0.0, 0.0))
+    monkeypatch.setattr("docflow.runs.extractor.RETRY_SECONDS", (0.0, 0.0))
     engine = ScriptedEngine(default=EngineTimeout("no answer within 1 s"))
     run = execute(options(folder, out=tmp_path / "out", engine=engine))
     assert run.failed == 5

@@ -17,7 +17,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 START_SECONDS = 240.0
 """A server that makes its tables, on a machine that has much else to do."""
@@ -40,29 +40,55 @@ def free_port() -> int:
 @contextlib.contextmanager
 def postgres(binaries: Path) -> Iterator[str]:
     """A PostgreSQL of the tests' own; the URL of an empty database."""
-    as_user: dict[str, Any] = {}
-    if os.getuid() == 0:  # it refuses to run as root
-        user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
-        as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
-    with tempfile.TemporaryDirectory(prefix="docflow-pg-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        if as_user:
-            shutil.chown(folder, as_user["user"])
-        data, port = f"{folder}/data", free_port()
-        make = [binaries / "initdb", "-D", data, "-U", "docflow", "-A", "trust", "--no-sync"]
-        subprocess.run(make, check=True, stdout=subprocess.DEVNULL, cwd=folder, **as_user)
-        serve = [binaries / "postgres", "-D", data, "-p", str(port), "-k", folder, "-h", "127.0.0.1", "-F"]
-        with Path(f"{folder}.log").open("wb") as log:
-            process = subprocess.Popen(serve, stdout=log, stderr=log, cwd=folder, **as_user)
-        try:
-            make = [binaries / "createdb", "-h", "127.0.0.1", "-p", str(port), "-U", "docflow", "prefect"]
+    with Postgres(binaries) as server:
+        yield server.url
+
+
+class Postgres:
+    """A PostgreSQL of the tests' own, with an empty database at ``url``; it can be killed and started again."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries, self._port = binaries, free_port()
+        self._as_user: dict[str, Any] = {}
+        if os.getuid() == 0:  # it refuses to run as root
+            user = "postgres" if any(entry.pw_name == "postgres" for entry in pwd.getpwall()) else "nobody"
+            self._as_user = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+        self.url = f"postgresql+asyncpg://docflow@127.0.0.1:{self._port}/prefect"
+
+    def __enter__(self) -> Self:
+        with contextlib.ExitStack() as cleanup:
+            folder = tempfile.TemporaryDirectory(prefix="docflow-pg-", dir="/tmp", ignore_cleanup_errors=True)
+            self._folder = Path(cleanup.enter_context(folder))
+            cleanup.callback(Path(f"{self._folder}.log").unlink, missing_ok=True)
+            if self._as_user:
+                shutil.chown(self._folder, self._as_user["user"])
+            make = [self._binaries / "initdb", "-D", self._folder / "data", "-U", "docflow", "-A", "trust", "--no-sync"]
+            subprocess.run(make, check=True, stdout=subprocess.DEVNULL, cwd=self._folder, **self._as_user)
+            self.start()
+            cleanup.callback(self.stop)
+            port = str(self._port)
+            make = [self._binaries / "createdb", "-h", "127.0.0.1", "-p", port, "-U", "docflow", "prefect"]
             wait_for(
                 lambda: subprocess.run(make, stderr=subprocess.DEVNULL, check=False).returncode == 0, "PostgreSQL", 60
             )
-            yield f"postgresql+asyncpg://docflow@127.0.0.1:{port}/prefect"
-        finally:
-            process.send_signal(signal.SIGINT)  # its fast shut-down
-            process.wait(30)
-            Path(f"{folder}.log").unlink()
+            self._cleanup = cleanup.pop_all()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._cleanup.close()
+
+    def start(self) -> None:
+        """Start it on what data there is; returns before it answers."""
+        place, port = self._folder, str(self._port)
+        serve = [self._binaries / "postgres", "-D", place / "data", "-p", port, "-k", place, "-h", "127.0.0.1", "-F"]
+        with Path(f"{place}.log").open("ab") as log:
+            self._process = subprocess.Popen(serve, stdout=log, stderr=log, cwd=place, **self._as_user)
+
+    def stop(self, number: signal.Signals = signal.SIGINT) -> None:
+        """End it: its fast shut-down with SIGINT; with SIGQUIT at once, as if the machine had gone."""
+        if self._process.poll() is None:
+            self._process.send_signal(number)
+            self._process.wait(30)
 
 
 @dataclass(frozen=True)
@@ -92,14 +118,16 @@ class Prefect:
 
 
 @contextlib.contextmanager
-def prefect_on(database: str, folder: Path, environment: Mapping[str, str]) -> Iterator[Prefect]:
+def prefect_on(
+    database: str, folder: Path, environment: Mapping[str, str], port: int | None = None
+) -> Iterator[Prefect]:
     """A Prefect server that keeps all in a database."""
-    port = free_port()
+    port = port or free_port()
     kept = {key: value for key, value in environment.items() if not key.startswith("PREFECT")}
     home = {"PREFECT_HOME": str(folder / "prefect"), "DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
     command = [sys.executable, "-m", "prefect", "server", "start", "--port", str(port), "--no-ui"]
     with (
-        (folder / "server.log").open("wb") as log,
+        (folder / "server.log").open("ab") as log,
         running(command, kept | home | {"PREFECT_API_DATABASE_CONNECTION_URL": database}, log),
     ):
         prefect = Prefect(

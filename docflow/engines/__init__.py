@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from docflow.engines.base import Engine, ServerOptions
+from docflow.engines.members import Places
 from docflow.engines.specs import EngineSpec, parse_roles
 from docflow.errors import EngineUnavailable
 from docflow.settings import ServerSettings
@@ -30,12 +31,16 @@ _TABLE = {
 
 
 def create(
-    engines: str | Sequence[str], fallbacks: str | Sequence[str] = "", settings: ServerSettings | None = None
+    engines: str | Sequence[str],
+    fallbacks: str | Sequence[str] = "",
+    settings: ServerSettings | None = None,
+    *,
+    places: Places | None = None,
 ) -> Engine:
     """The engine that ``engines`` name, with ``fallbacks`` to stand in for it: a pool, unless it is a single local one.
 
-    Both are lists as ``parse_roles`` takes them. Raises ConfigError for a bad name, EngineUnavailable when a package is
-    missing.
+    Both are lists as ``parse_roles`` takes them; ``places`` are those that a pool shares with other processes. Raises
+    ConfigError for a bad name, EngineUnavailable when a package is missing.
     """
     roles = parse_roles(engines, fallbacks)
     if roles.alone:
@@ -52,7 +57,7 @@ def create(
                 made.callback(engine.close)
                 tier.append((spec, engine))
             tiers.append(tier)
-        pool = Pool(tiers, settings)
+        pool = Pool(tiers, settings, places=places)
         made.pop_all()
     return pool
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -19,6 +20,14 @@ class Droppable(Protocol):
 
     def drop(self) -> None:
         """Whoever waits for an answer fails now; the engine stays usable."""
+        ...
+
+
+class Places(Protocol):
+    """Places at servers that several processes share, so that together they send no more than a server takes."""
+
+    def at(self, server: EngineSpec) -> AbstractContextManager[None]:
+        """Holds a place at a server; entering waits until there is one."""
         ...
 
 

@@ -11,13 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 
 from docflow.engines.admission import Gate, Ticket, beginnings_of
 from docflow.engines.base import Answer, Engine, Health, Request, WantJson
 from docflow.engines.breaker import Breaker
 from docflow.engines.images import page_image
-from docflow.engines.members import Droppable, Server, ServerStatus, reason_of, without_secrets
+from docflow.engines.members import Droppable, Places, Server, ServerStatus, reason_of, without_secrets
 from docflow.engines.shape import is_record
 from docflow.engines.specs import EngineSpec
 from docflow.engines.turns import Turns
@@ -62,7 +63,8 @@ class _Asking:
 class Pool:
     """An Engine made of engines: ``tiers`` are those that share the work, then each group of stand-ins in turn.
 
-    Safe to call from several threads. It owns its engines, and closes them.
+    Safe to call from several threads. It owns its engines, and closes them. Where other processes use the same servers,
+    ``places`` bounds the requests of them all.
     """
 
     def __init__(
@@ -70,9 +72,11 @@ class Pool:
         tiers: Sequence[Sequence[tuple[EngineSpec, Engine]]],
         settings: ServerSettings | None = None,
         *,
+        places: Places | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.settings = settings or ServerSettings()
+        self._places = places
         self.note = ""
         self._clock = clock
         self._servers = [
@@ -186,7 +190,8 @@ class Pool:
                 error.attempts = max(1, asking.sent)
                 raise
             try:
-                answer = server.engine.answer(request)
+                with self._places.at(server.spec) if self._places else nullcontext():
+                    answer = server.engine.answer(request)
             except EngineError as error:
                 failure = without_secrets(error, server.spec)
                 self._failed(server, ticket, failure)

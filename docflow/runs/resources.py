@@ -15,6 +15,7 @@ from docflow.documents.sniff import HEAD_BYTES, SUFFIXES, media_type
 from docflow.documents.sources import SourceItem, from_bytes, from_file, from_image
 from docflow.engines.base import Engine
 from docflow.engines.images import MAX_TOKENS
+from docflow.engines.members import Places
 from docflow.engines.pool import Pool
 from docflow.engines.specs import parse_roles
 from docflow.errors import ConfigError, EngineUnavailable, NoEngine, UsageError
@@ -64,8 +65,11 @@ class Resources:
             self.cheap.close()
 
 
-def open_engine(options: RunOptions) -> tuple[Engine, bool]:
-    """The engine that the options name, and whether it is ours to close. Raises ConfigError, EngineUnavailable."""
+def open_engine(options: RunOptions, places: Places | None = None) -> tuple[Engine, bool]:
+    """The engine that the options name, and whether it is ours to close. Raises ConfigError, EngineUnavailable.
+
+    ``places`` are those at servers that this process shares with others.
+    """
     settings, given = options.settings, options.engine
     if given is not None and not isinstance(given, str | Sequence):
         if options.fallback:
@@ -78,7 +82,7 @@ def open_engine(options: RunOptions) -> tuple[Engine, bool]:
             f"{roles.engines[0].label} is never away: it has no fallback",
             hint="Name the server that the fallback stands in for with --engine.",
         )
-    return engines.create(given or settings.engine, fallback, settings.servers), True
+    return engines.create(given or settings.engine, fallback, settings.servers, places=places), True
 
 
 def check_engine(engine: Engine) -> None:
@@ -99,11 +103,14 @@ def check_engine(engine: Engine) -> None:
 _NO_ENGINE = "docflow engines check URL looks closer; --engine chooses another, and the embedded one always works."
 
 
-def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> Resources:
+def open_resources(
+    options: RunOptions, engine: Engine, *, one_image: bool = False, cores: int | None = None
+) -> Resources:
     """Decoders and OCR for a run; processes start when first needed. Raises ConfigError.
 
     For ``one_image`` a single OCR process takes all cores; otherwise each core has a process of its own, which is
-    faster as soon as there are two pages, as far as memory goes.
+    faster as soon as there are two pages, as far as memory goes. Where other processes work beside this one, ``cores``
+    is its share.
     """
     settings = options.settings
     cheap = None
@@ -114,7 +121,7 @@ def open_resources(options: RunOptions, engine: Engine, *, one_image: bool) -> R
                 hint="Name that one with --engine.",
             )
         cheap = engines.create(CHEAP)
-    cores = usable_cores()
+    cores = cores or usable_cores()
     # Two documents more than cores: while pages are with OCR, the next are decoded.
     concurrency = options.concurrency or settings.concurrency
     if concurrency is None:

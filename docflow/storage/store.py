@@ -74,8 +74,9 @@ class Store:
         *,
         split: bool = False,
         redo_fallback: bool = False,
+        indexed: bool = True,
     ) -> None:
-        """Make ``out`` ready and learn what is done.
+        """Make ``out`` ready and learn what is done; unless ``indexed``, only write what another process leads.
 
         Raises StorageError when ``out`` cannot be written or read, SchemaError when another schema is stored under
         a program's name.
@@ -107,7 +108,7 @@ class Store:
                     f"{out} holds rows of another program {name!r}: field {clash or 'record'} differs or is gone",
                     hint="Give this program a name of its own with --name, or write to another --out.",
                 )
-            for path in parts.part_files(parts.program_folder(out, name)):
+            for path in parts.part_files(parts.program_folder(out, name)) if indexed else ():
                 self._index(path, read_part(path, _INDEX_COLUMNS).to_pylist())
 
     # --- what is there ------------------------------------------------------------------------------------------
@@ -126,6 +127,10 @@ class Store:
             if self._all_failed is None:
                 self._all_failed = set().union(*self._failed.values())
             return (source, document_id, True) in self._all_failed
+
+    def is_redone(self, source: str, document_id: str) -> bool:
+        """Whether this source has a row of a stand-in, which stays unless another takes its place."""
+        return (source, document_id) in self._redone
 
     def stored_results(self, document_id: str) -> list[Result[Any]]:
         """The results that are stored for these bytes, under whichever source, in the order of their pages.
@@ -182,6 +187,20 @@ class Store:
                         self._failed.pop(path, None)
             self._settle({(row["source"], row["requested_program"]) for row in rows}, keep=set(written))
         return written
+
+    def adopt(self, paths: Sequence[Path]) -> None:
+        """Take up parts that another process wrote for this run: their documents are done, older failed rows go.
+
+        Raises StorageError when they cannot be read.
+        """
+        with self._lock, parts.locked(self.out):
+            self._all_failed = None
+            newer: set[tuple[str, str]] = set()
+            for path in paths:
+                rows = read_part(path, _INDEX_COLUMNS).to_pylist()
+                self._index(path, rows)
+                newer |= {(row["source"], row["requested_program"]) for row in rows}
+            self._settle(newer, keep=set(paths))
 
     def _part_name(self, inputs: Iterable[str]) -> str:
         digest = hashlib.sha256()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -12,28 +11,29 @@ import pyarrow.parquet as pq
 from docflow.errors import StorageError
 from docflow.storage import parts
 from docflow.storage.arrow_types import merged
+from docflow.storage.places import Place, arrow_dataset, arrow_file
 from docflow.storage.rows import FORMAT, FORMAT_KEY
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
 
 
-def read_part(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+def read_part(path: Place, columns: Sequence[str] | None = None) -> pa.Table:
     """One part, or some columns of it. Raises StorageError when it is damaged or written by a newer docflow."""
-    with parts.reading_errors(path), pq.ParquetFile(path) as file:
+    with parts.reading_errors(path), arrow_file(path) as opened, pq.ParquetFile(opened) as file:
         _check_format(path, file.schema_arrow)
         return file.read(columns=None if columns is None else list(columns))
 
 
-def part_schema(path: Path) -> pa.Schema:
+def part_schema(path: Place) -> pa.Schema:
     """The columns of one part, from its footer alone. Raises StorageError as ``read_part`` does."""
-    with parts.reading_errors(path):
-        schema = pq.read_schema(path)
+    with parts.reading_errors(path), arrow_file(path) as opened:
+        schema = pq.read_schema(opened)
     _check_format(path, schema)
     return schema
 
 
-def _check_format(path: Path, schema: pa.Schema) -> None:
+def _check_format(path: Place, schema: pa.Schema) -> None:
     number = (schema.metadata or {}).get(FORMAT_KEY, b"")
     if not number.isdigit():
         raise StorageError(f"{path} was not written by docflow", hint="Move it out of the dataset's records folder.")
@@ -44,12 +44,12 @@ def _check_format(path: Path, schema: pa.Schema) -> None:
         )
 
 
-def stored_record_type(out: Path, program: str) -> pa.DataType:
+def stored_record_type(out: Place, program: str) -> pa.DataType:
     """The type of the records that are stored under a program's name; the null type when there are none."""
     return common_record_type(parts.part_files(parts.program_folder(out, program)))
 
 
-def common_record_type(paths: Iterable[Path]) -> pa.DataType:
+def common_record_type(paths: Iterable[Place]) -> pa.DataType:
     """The type that holds the records of all these parts (see ``merged``)."""
     common = pa.null()
     for path in paths:
@@ -57,8 +57,6 @@ def common_record_type(paths: Iterable[Path]) -> pa.DataType:
     return common
 
 
-def scan(paths: Sequence[Path], schema: pa.Schema) -> ds.Dataset:
+def scan(paths: Sequence[Place], schema: pa.Schema) -> ds.Dataset:
     """Parts as one Arrow dataset with this schema; fields that older parts lack are null. Nothing is read yet."""
-    import pyarrow.dataset as ds  # imports pandas too, where that is installed: only for those who read
-
-    return ds.dataset([str(path) for path in paths], schema=schema, format="parquet")
+    return arrow_dataset(paths, schema)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 from docflow.errors import StorageError
@@ -12,11 +11,12 @@ from docflow.fields import KIND_KEY
 from docflow.program import record_schema
 from docflow.schemas import model_of
 from docflow.storage import parts
+from docflow.storage.places import Place
 from docflow.storage.reading import part_schema
 from docflow.storage.rows import SCHEMA_KEY
 
 
-def stored_schema(out: Path, program: str) -> dict[str, Any]:
+def stored_schema(out: Place, program: str) -> dict[str, Any]:
     """The schema of the records under a program's name, with the kind of every leaf (see ``record_schema``).
 
     Where fields were added over time, the schema with the most leaves counts: it has those of the others. Raises

@@ -62,16 +62,22 @@ def paper(number: int) -> bytes:
 
 
 class TicketEngine:
-    """Reads tickets by their words, ``seconds`` each; fails once, in a way that may pass, when ``fail_next`` is set."""
+    """Reads tickets by their words, ``seconds`` each.
+
+    Fails once, in a way that may pass, when ``fail_next`` is set; answers nothing while ``open`` is not.
+    """
 
     name = "scripted"
     model = "tickets"
 
     def __init__(self, seconds: float = 0.0, *, refuses: bool = True) -> None:
         self.fail_next = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
         self._seconds, self._refuses = seconds, refuses
 
     def answer(self, request: Request) -> Answer:
+        self.open.wait()
         time.sleep(self._seconds)
         if self.fail_next.is_set():
             self.fail_next.clear()

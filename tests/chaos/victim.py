@@ -3,8 +3,8 @@
     python -m tests.chaos.victim DOCUMENTS OUT --tell FD [--pause-at POINT --after N]
 
 It writes lines to the file descriptor FD: ``done`` for each document that is finished, ``part`` for each part that has
-its name, ``paused`` once it stands at POINT, ``again`` when a chunk waits for its next attempt. The run itself is
-docflow's own, without any change but that chunks hold fewer documents.
+its name, ``paused`` once it stands at POINT, ``again`` when a chunk waits for its next attempt, ``flow`` when a Prefect
+flow takes the run over. The run itself is docflow's own, without any change but that chunks hold fewer documents.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 from docflow import api
 from docflow.errors import DocflowError, EngineError
-from docflow.runs import RunOptions, chunks
+from docflow.runs import Run, RunOptions, chunks
 from docflow.runs.execution import Execution
 from docflow.settings import load_settings
 from tests.chaos.papers import TicketEngine, ticket
@@ -97,6 +97,21 @@ def listening(story: Story) -> Iterator[None]:
     yield
 
 
+def hold_for_flow(story: Story, engine: TicketEngine) -> None:
+    """Let the engine answer from when a flow has the run."""
+    from docflow.flows import running
+
+    in_thread = running._in_thread
+    engine.open.clear()
+
+    def begun(execution: Execution) -> Run:
+        story.tell("flow")
+        engine.open.set()
+        return in_thread(execution)
+
+    running._in_thread = begun
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("documents", type=Path)
@@ -105,6 +120,7 @@ def main() -> int:
     parser.add_argument("--pause-at", choices=POINTS)
     parser.add_argument("--after", type=int, default=0, help="documents that are finished before it pauses")
     parser.add_argument("--runner", default="direct")
+    parser.add_argument("--flow-first", action="store_true", help="no document is finished before there is a flow")
     parser.add_argument("--retry-failed", action="store_true")
     parser.add_argument("--seconds", type=float, default=0.02, help="time that the engine takes")
     parser.add_argument("--chunk", type=int, default=20, help="documents in a chunk")
@@ -122,6 +138,8 @@ def main() -> int:
         settings=load_settings({"extraction.grounding": "text-layer"}),
     )
     with listening(story):
+        if given.flow_first:
+            hold_for_flow(story, engine)
         try:
             run = api.run(options, on_result=story.finished)
         except DocflowError as error:

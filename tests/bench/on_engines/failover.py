@@ -46,7 +46,7 @@ def measure(sglang: Server, vllm_url: str, folder: Path, count: int, page_tokens
     for helper in helpers:
         helper.join()
     sglang.wait_ready()
-    rows = docflow.open(folder / "hard").to_arrow().select(["source", "status", "engine", "fallback"]).to_pylist()
+    rows = docflow.open(folder / "hard").arrow(columns=["source", "status", "engine", "fallback"]).to_pylist()
     keys = Counter(row["source"] for row in rows)
     figures = {
         "documents": count,

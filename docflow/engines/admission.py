@@ -11,10 +11,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import Event
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from docflow.documents.model import Page
 from docflow.engines.base import Request
+
+if TYPE_CHECKING:
+    from docflow.engines.plans import Plan
 
 SHORTEST_PREFIX = 200
 """A text before the first page that is shorter (in characters) is not worth a wait."""
@@ -25,12 +28,20 @@ KEPT_SECONDS = 300.0
 MOST_KEPT = 4096
 
 
+class Signal(Protocol):
+    """What wakes whoever waits with a ticket: an event of a thread, or of an event loop. Set from any thread."""
+
+    def set(self) -> None: ...
+    def clear(self) -> None: ...
+
+
 @dataclass(slots=True, eq=False)
 class Ticket:
     """A request that waits for its turn, in the order of ``number``; documents that have ``begun`` go first.
 
     ``avoid`` holds the servers that have failed it: others are asked as long as there are any. ``server`` is the one to
-    go to, once ``turn`` is set, and ``era`` that of its breaker.
+    go to, once ``turn`` is set, and ``era`` that of its breaker. ``plan`` says which servers it may go to, where it is
+    not all of them by their tiers, and ``failed_at`` is the last one of them that failed it.
     """
 
     document: str
@@ -41,7 +52,9 @@ class Ticket:
     avoid: set[Any] = field(default_factory=set)
     server: Any = None
     era: int = 0
-    turn: Event = field(default_factory=Event)
+    turn: Signal = field(default_factory=Event)
+    plan: Plan | None = None
+    failed_at: Any = None
 
     @property
     def rank(self) -> tuple[bool, int]:
@@ -124,6 +137,19 @@ class Gate:
             self._has.popitem(last=False)
         if answered and self.window < self.most:
             self.window = min(self.most, self.window + 1 / self.window)
+
+    def begun(self, ticket: Ticket) -> None:
+        """The server has begun to answer: it has computed the beginnings, and the crowd may follow."""
+        for beginning in ticket.beginnings:
+            leading = self._leads.get(beginning)
+            if leading is not None and leading[0] is ticket:
+                del self._leads[beginning]
+            self._has[beginning] = self._clock() + KEPT_SECONDS
+
+    def known(self, ticket: Ticket) -> int:
+        """How many of a request's beginnings are taken to be there."""
+        now = self._clock()
+        return sum(1 for beginning in ticket.beginnings if self._has.get(beginning, 0.0) > now)
 
     def narrow(self) -> None:
         """The server has no room for as many."""

@@ -4,14 +4,44 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Generic, Protocol, TypeVar, runtime_checkable
 
 from docflow.engines.admission import Gate, Ticket
-from docflow.engines.base import Engine
+from docflow.engines.base import Health
 from docflow.engines.breaker import Breaker, State
-from docflow.engines.specs import EngineSpec
 from docflow.errors import EngineError
 from docflow.settings import without_credentials
+
+
+class Spec(Protocol):
+    """How a server is named, and what may be said of it; ``EngineSpec`` says what each means."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def target(self) -> str: ...
+    @property
+    def weight(self) -> float: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def is_server(self) -> bool: ...
+    @property
+    def credentials(self) -> str: ...
+    @property
+    def shown(self) -> str: ...
+    @property
+    def label(self) -> str: ...
+
+
+class Member(Protocol):
+    """What a server of a pool must be able to do: say how it is, and end. Both from any thread."""
+
+    def health(self) -> Health: ...
+    def close(self) -> None: ...
+
+
+M = TypeVar("M", bound=Member)
 
 
 @runtime_checkable
@@ -26,21 +56,22 @@ class Droppable(Protocol):
 class Places(Protocol):
     """Places at servers that several processes share, so that together they send no more than a server takes."""
 
-    def at(self, server: EngineSpec) -> AbstractContextManager[None]:
+    def at(self, server: Spec) -> AbstractContextManager[None]:
         """Holds a place at a server; entering waits until there is one."""
         ...
 
 
 @dataclass(eq=False)
-class Server:
+class Server(Generic[M]):
     """One engine of a pool and how it is doing. The pool's lock guards what changes.
 
     ``tier`` is its rank: 0 shares the work. ``given`` counts the documents it got, over its weight; ``trial`` is the
-    one request that tries it out; ``looks`` counts the looks at it in vain since it was ``heard_at``.
+    one request that tries it out; ``looks`` counts the looks at it in vain since it was ``heard_at``. One that is well
+    is looked at every ``look_seconds`` all the same, where that is set.
     """
 
-    spec: EngineSpec
-    engine: Engine
+    spec: Spec
+    engine: M
     tier: int
     fallback: bool
     breaker: Breaker
@@ -53,6 +84,8 @@ class Server:
     looks: int = 0
     answered: int = 0
     away_seconds: float = 0.0
+    look_seconds: float | None = None
+    looked_at: float = 0.0
 
     @property
     def last_resort(self) -> bool:
@@ -78,7 +111,7 @@ class ServerStatus:
 # --- what may be said of it -----------------------------------------------------------------------------------------
 
 
-def shown(text: str, spec: EngineSpec) -> str:
+def shown(text: str, spec: Spec) -> str:
     """What an engine said, without the credentials of its URL."""
     text = without_credentials(text)
     for secret in {spec.credentials, spec.credentials.partition(":")[2]} - {""}:
@@ -86,12 +119,12 @@ def shown(text: str, spec: EngineSpec) -> str:
     return text
 
 
-def reason_of(text: str, spec: EngineSpec) -> str:
+def reason_of(text: str, spec: Spec) -> str:
     """Why a server is away, to stand after its name."""
     return shown(text, spec).removeprefix(without_credentials(spec.target)).strip() or "it gave no reason"
 
 
-def without_secrets(error: EngineError, spec: EngineSpec) -> EngineError:
+def without_secrets(error: EngineError, spec: Spec) -> EngineError:
     """The error, saying nothing of the credentials of its server's URL."""
     if spec.credentials:
         error.args = (shown(error.message, spec),)

@@ -7,25 +7,22 @@ looked at in the background and used again once it answers.
 
 from __future__ import annotations
 
-import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from threading import Event
 
 from docflow.engines.admission import Gate, Ticket, beginnings_of
 from docflow.engines.base import Answer, Engine, Health, Request, WantJson
 from docflow.engines.breaker import Breaker
+from docflow.engines.crew import MOST_BUSY_SECONDS, Crew
 from docflow.engines.images import page_image
-from docflow.engines.members import Droppable, Places, Server, ServerStatus, reason_of, without_secrets
+from docflow.engines.members import Places, Server, without_secrets
 from docflow.engines.shape import is_record
 from docflow.engines.specs import EngineSpec
-from docflow.engines.turns import Turns
 from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout, EngineUnavailable, NoEngine
 from docflow.settings import ServerSettings
-
-log = logging.getLogger("docflow.engines")
 
 MOST_SENT = 5
 """How often one request is sent, to whatever server, before it fails."""
@@ -33,15 +30,9 @@ MOST_TIMEOUTS = 2
 """A request that was not answered in time twice is the request's own trouble, and each time took long."""
 PAUSES = (0.2, 1.0, 2.0, 4.0)
 """Seconds before a request goes to a server again that has just failed it, where there is no other."""
-MOST_BUSY_SECONDS = 600.0
-"""How long a request waits in all for servers that have no room and say when to come back."""
 EACH = 32
 """Documents in work for each server: while some are at the server, others are decoded and checked."""
 MOST_DOCUMENTS = 128
-SILENT_SECONDS = 10.0
-"""How long a server with requests may say nothing before it is asked for its health."""
-HANGS_AFTER = 3
-"""Looks in a row at a silent server that find nothing: then it hangs, and what is there is sent elsewhere."""
 
 
 @dataclass(slots=True)
@@ -60,11 +51,10 @@ class _Asking:
     refusal: EngineError | None = None
 
 
-class Pool:
+class Pool(Crew[Engine]):
     """An Engine made of engines: ``tiers`` are those that share the work, then each group of stand-ins in turn.
 
-    Safe to call from several threads. It owns its engines, and closes them. Where other processes use the same servers,
-    ``places`` bounds the requests of them all.
+    Where other processes use the same servers, ``places`` bounds the requests of them all.
     """
 
     def __init__(
@@ -75,29 +65,24 @@ class Pool:
         places: Places | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.settings = settings or ServerSettings()
-        self._places = places
-        self.note = ""
-        self._clock = clock
-        self._servers = [
+        settings = settings or ServerSettings()
+        servers = [
             Server(
                 spec,
                 engine,
                 tier,
                 tier > 0,
-                Breaker(self.settings.failures, self.settings.rest_seconds, clock),
-                Gate(self.settings.requests, clock),
+                Breaker(settings.failures, settings.rest_seconds, clock),
+                Gate(settings.requests, clock),
                 model=spec.model,
             )
             for tier, group in enumerate(tiers)
             for spec, engine in group
         ]
-        self._lock = threading.RLock()
-        self._turns = Turns(self._servers, self.settings, clock)
+        super().__init__(servers, settings, clock=clock)
+        self._places = places
         self._model = self._servers[0].spec.model
         self._was_looked_at = False
-        self._watcher: threading.Thread | None = None
-        self._closed = threading.Event()
 
     # --- an engine ----------------------------------------------------------------------------------------------
 
@@ -123,12 +108,7 @@ class Pool:
 
     def health(self) -> Health:
         """Ask every engine; usable when one is. Those that are not are left alone until they are."""
-        for server, health in self._ask_health(self._servers):
-            with self._lock:
-                server.model = server.model or health.model
-                if not health.ok and server.breaker.state == "closed":
-                    server.breaker.open(reason_of(health.detail, server.spec))
-                    self._went_away(server)
+        self.look_at_all()
         with self._lock:
             self._was_looked_at = True
             if not self._model:
@@ -137,36 +117,6 @@ class Pool:
             if any(server.breaker.state == "closed" for server in self._servers):
                 return Health(True, self._model, self.note)
             return Health(False, detail=self._what_is_wrong())
-
-    def status(self) -> tuple[ServerStatus, ...]:
-        """How every server is doing, in the order in which they are asked."""
-        with self._lock:
-            return tuple(
-                ServerStatus(
-                    label=server.spec.label,
-                    kind=server.spec.name,
-                    model=server.model,
-                    fallback=server.fallback,
-                    state=server.breaker.state,
-                    reason=server.breaker.reason,
-                    in_flight=server.gate.in_flight,
-                    answered=server.answered,
-                    away_seconds=server.away_seconds + self._away_now(server),
-                )
-                for server in self._servers
-            )
-
-    def close(self) -> None:
-        """End all waiting, close the engines, and stop looking after them."""
-        with self._lock:
-            self._closed.set()
-            watcher = self._watcher
-            for ticket in self._turns.waiting:
-                ticket.turn.set()
-        for server in self._servers:
-            server.engine.close()
-        if watcher is not None:
-            watcher.join()
 
     def answer(self, request: Request) -> Answer:
         """Answer one request, on whichever server can. Raises EngineError.
@@ -205,7 +155,7 @@ class Pool:
                 self._leave(server, ticket)
                 raise
             else:
-                self._answered(server, ticket, answer)
+                self._answered(server, ticket, answer.model)
                 answer = replace(
                     answer,
                     engine=answer.engine or server.spec.name,
@@ -219,14 +169,14 @@ class Pool:
                     continue
                 return answer
 
-    def _can_ask_elsewhere(self, asking: _Asking, ticket: Ticket, server: Server) -> bool:
+    def _can_ask_elsewhere(self, asking: _Asking, ticket: Ticket, server: Server[Engine]) -> bool:
         """Whether to ask another server the same, which is done once."""
         ticket.avoid.add(server)
         first, asking.asked_elsewhere = not asking.asked_elsewhere, True
         with self._lock:
             return first and any(self._turns.alive(other) for other in self._servers if other not in ticket.avoid)
 
-    def _goes_on(self, asking: _Asking, ticket: Ticket, server: Server, failure: EngineError) -> bool:
+    def _goes_on(self, asking: _Asking, ticket: Ticket, server: Server[Engine], failure: EngineError) -> bool:
         """Whether to send the request once more; pauses where that is to the same server."""
         asking.sent += failure.attempts
         if failure.retry_after is not None:
@@ -255,8 +205,10 @@ class Pool:
 
     # --- whose turn it is ---------------------------------------------------------------------------------------
 
-    def _admit(self, ticket: Ticket) -> Server:
+    def _admit(self, ticket: Ticket) -> Server[Engine]:
         """Wait for this request's turn; the server it goes to. Raises NoEngine, and EngineUnavailable when closed."""
+        turn = ticket.turn
+        assert isinstance(turn, Event)
         with self._lock:
             self._turns.queue(ticket)
         while True:
@@ -264,7 +216,7 @@ class Pool:
                 if ticket.server is None and not self._closed.is_set():
                     self._turns.dispatch()
                 if ticket.server is not None:
-                    server: Server = ticket.server
+                    server: Server[Engine] = ticket.server
                     self._look_after()
                     return server
                 if self._closed.is_set() or self._turns.is_hopeless():
@@ -276,155 +228,7 @@ class Pool:
                         hint="Start a server again, and run the same command with --retry-failed.",
                     )
                 seconds = self._turns.seconds_to_next_change()
-            ticket.turn.wait(seconds)
-
-    # --- how servers are doing ----------------------------------------------------------------------------------
-
-    def _answered(self, server: Server, ticket: Ticket, answer: Answer) -> None:
-        with self._lock:
-            server.answered += 1
-            server.model = server.model or answer.model
-            self._turns.settle(ticket.document, server)
-            self._leave(server, ticket, answered=True, well=True)
-
-    def _failed(self, server: Server, ticket: Ticket, error: EngineError) -> None:
-        with self._lock:
-            if error.retry_after is not None:
-                server.gate.narrow()
-                server.rests_until = max(server.rests_until, self._clock() + min(error.retry_after, MOST_BUSY_SECONDS))
-            else:
-                self._turns.leave_home(ticket.document, server)
-            # One that refuses, has no room, or gives a bad answer is there, and speaks.
-            well = error.retry_after is not None or isinstance(error, EngineRefused | BadAnswer)
-            self._leave(server, ticket, well=well, failure=None if well or server.last_resort else error)
-
-    def _leave(
-        self,
-        server: Server,
-        ticket: Ticket,
-        *,
-        answered: bool = False,
-        well: bool = False,
-        failure: EngineError | None = None,
-    ) -> None:
-        """A request has come to its end at a server, which is ``well``, or failed, or nothing is known of it."""
-        with self._lock:
-            server.gate.leave(ticket, answered=answered and ticket.era == server.breaker.era)
-            if server.trial is ticket:
-                server.trial = None
-            if ticket.era == server.breaker.era:
-                server.heard_at, server.looks = self._clock(), 0
-            if failure is not None and server.breaker.failed(ticket.era, reason_of(failure.message, server.spec)):
-                self._went_away(server)
-            elif well and server.breaker.worked(ticket.era):
-                self._came_back(server)
-            self._turns.dispatch()
-
-    def _went_away(self, server: Server) -> None:
-        server.gate.forget()
-        server.rests_until = 0.0
-        if self._turns.all_away_since is None and not any(
-            other.breaker.state == "closed" for other in self._servers if not other.last_resort
-        ):
-            self._turns.all_away_since = self._clock()
-        others = [other for other in self._servers if other.breaker.state == "closed" and not other.last_resort]
-        tier = min((other.tier for other in others), default=0)
-        answering = " and ".join(other.spec.label for other in others if other.tier == tier)
-        what = f"{server.spec.label} is away ({server.breaker.reason})"
-        if not answering:
-            last = [other.spec.label for other in self._servers if other.last_resort]
-            answering = f"{last[0]} takes over if it stays away" if last else "waiting for it"
-        else:
-            answering += " takes over" if tier else " goes on"
-        self._say(f"{what}; {answering}")
-        self._look_after()
-
-    def _came_back(self, server: Server) -> None:
-        server.away_seconds += self._clock() - server.breaker.opened_at
-        server.given = max((other.given for other in self._servers if other.tier == server.tier), default=0.0)
-        self._turns.all_away_since = None
-        self._say(f"{server.spec.label} is back")
-
-    def _away_now(self, server: Server) -> float:
-        return 0.0 if server.breaker.state == "closed" else self._clock() - server.breaker.opened_at
-
-    def _say(self, note: str) -> None:
-        self.note = note
-        log.info(note)
-
-    def _what_is_wrong(self) -> str:
-        """Each server and why it is not used."""
-        return "; ".join(
-            f"{server.spec.label}: {server.breaker.reason}"
-            for server in self._servers
-            if server.breaker.state != "closed"
-        )
-
-    def _look_after(self) -> None:
-        """See to it that somebody looks after the servers, as long as there is something to look after."""
-        if self._watcher is None and not self._closed.is_set():
-            self._watcher = threading.Thread(target=self._watch, name="pool-health", daemon=True)
-            self._watcher.start()
-
-    def _watch(self) -> None:
-        while not self._closed.wait(self.settings.health_seconds):
-            with self._lock:
-                if not any(server.gate.in_flight or server.breaker.state == "open" for server in self._servers):
-                    self._watcher = None
-                    return
-            self.look()
-
-    def look(self) -> None:
-        """Look at the servers whose rest is over, and at those that have requests and say nothing.
-
-        One that is well again is tried with the next request; one that hangs loses what is there to the others.
-        """
-        with self._lock:
-            looked_at = [server for server in self._servers if server.breaker.due or self._is_silent(server)]
-        hanging = []
-        for server, health in self._ask_health(looked_at):
-            reason = reason_of(health.detail, server.spec)
-            with self._lock:
-                if server.breaker.state == "open":
-                    server.breaker.looked_at(health.ok, reason)
-                elif health.ok:
-                    server.heard_at, server.looks = self._clock(), 0
-                elif self._is_silent(server):
-                    server.looks += 1
-                    if server.looks >= HANGS_AFTER:
-                        server.looks = 0
-                        server.breaker.open(reason)
-                        self._went_away(server)
-                        hanging.append(server.engine)
-        for engine in hanging:
-            if isinstance(engine, Droppable):
-                engine.drop()
-        with self._lock:
-            self._turns.dispatch()
-
-    def _is_silent(self, server: Server) -> bool:
-        if not server.spec.is_server or not server.gate.in_flight or server.breaker.state == "open":
-            return False
-        return self._clock() - server.heard_at >= SILENT_SECONDS
-
-    def _ask_health(self, servers: Sequence[Server]) -> list[tuple[Server, Health]]:
-        """The health of each, asked side by side: one that hangs keeps nobody else waiting."""
-        found: dict[int, Health] = {}
-
-        def ask(number: int, server: Server) -> None:
-            found[number] = server.engine.health()
-
-        # Not an executor's threads: those keep the process from ending while a server hangs.
-        threads = [
-            threading.Thread(target=ask, args=(number, server), name="pool-look", daemon=True)
-            for number, server in enumerate(servers)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        unknown = Health(ok=False, detail="it could not be asked")
-        return [(server, found.get(number, unknown)) for number, server in enumerate(servers)]
+            turn.wait(seconds)
 
 
 def _is_poor(answer: Answer, request: Request) -> bool:

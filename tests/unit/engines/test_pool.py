@@ -17,7 +17,8 @@ from PIL import Image
 from docflow.documents.model import Page
 from docflow.engines import pool as pool_module
 from docflow.engines.base import Answer, Health, Limits, Request, Turn, WantText
-from docflow.engines.pool import HANGS_AFTER, SILENT_SECONDS, Pool
+from docflow.engines.crew import HANGS_AFTER, SILENT_SECONDS
+from docflow.engines.pool import Pool
 from docflow.engines.specs import EngineSpec
 from docflow.engines.turns import HOME_SECONDS
 from docflow.errors import (

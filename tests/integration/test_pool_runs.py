@@ -163,7 +163,7 @@ def test_what_a_fallback_gave_stands_until_it_is_replaced(scans: Path, tmp_path:
 def test_a_server_that_hangs_is_found_out_long_before_the_time_out(
     scans: Path, tmp_path: Path, servers: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("docflow.engines.pool.SILENT_SECONDS", 0.3)
+    monkeypatch.setattr("docflow.engines.crew.SILENT_SECONDS", 0.3)
     monkeypatch.setattr("docflow.engines.server._HEALTH_SECONDS", 0.3)
     a, _, c = servers
 

@@ -158,6 +158,15 @@ class BudgetSettings(_Group):
     )
 
 
+class CompactSettings(_Group):
+    """How ``docflow compact`` merges the parts of a dataset."""
+
+    part_mb: Annotated[float, Field(gt=0)] = Field(128, description="size that merged parts have at most, in MiB")
+    grace_seconds: Annotated[float, Field(ge=0)] = Field(
+        3_600, description="how long parts stay that were merged, for whoever is reading them"
+    )
+
+
 class ServeSettings(_Group):
     """The service (``docflow serve``): where it listens, who may use it, and what a request may cost."""
 
@@ -219,6 +228,18 @@ class GatewaySettings(_Group):
     )
 
 
+class TelemetrySettings(_Group):
+    """What docflow serve and runs tell those who look after them."""
+
+    log: Literal["off", "text", "json"] = Field(
+        "text", description="a line for each request to docflow serve: off, text (for people) or json"
+    )
+    log_file: Path | None = Field(None, description="where those lines go (standard output when not set)")
+    log_requests: bool = Field(
+        False, description="with json, a line of its own also when a request's prompt is there, before it is answered"
+    )
+
+
 def _joined(given: Any) -> Any:
     """A list of engines as one text: in a file they may be written as a list."""
     return ";".join(given) if isinstance(given, list | tuple) and all(isinstance(one, str) for one in given) else given
@@ -255,8 +276,10 @@ class Settings(BaseSettings):
     servers: ServerSettings = ServerSettings()
     costs: CostSettings = CostSettings()
     budget: BudgetSettings = BudgetSettings()
+    compact: CompactSettings = CompactSettings()
     serve: ServeSettings = ServeSettings()
     gateway: GatewaySettings = GatewaySettings()
+    telemetry: TelemetrySettings = TelemetrySettings()
 
     @classmethod
     def settings_customise_sources(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from docflow.cli import runs, schedule
+from docflow.cli.compact import compact
 from docflow.cli.config import config
 from docflow.cli.engines import check
 from docflow.cli.evaluate import calibrate, evaluate
@@ -49,6 +50,7 @@ for command in (
     export,
     evaluate,
     calibrate,
+    compact,
     forget,
     programs,
     config,

@@ -17,9 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docflow.buckets import BucketPath
 from docflow.errors import StorageError, UsageError
 from docflow.fields import Locale
 from docflow.storage import parts
@@ -38,6 +38,7 @@ from docflow.storage.overlay import (
     type_at,
     value_at,
 )
+from docflow.storage.places import Place
 from docflow.storage.reading import stored_record_type
 from docflow.storage.rows import Pages, part_of
 from docflow.storage.schemas import stored_schema
@@ -68,7 +69,7 @@ class Said:
 class Corrections:
     """The corrections of one dataset, read when first asked for; ``refresh`` reads them anew."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Place) -> None:
         self.out = out
         self._schemas: dict[str, tuple[Mapping[str, Any], pa.DataType]] = {}
 
@@ -76,7 +77,7 @@ class Corrections:
     def _all(self) -> dict[_Key, dict[str, Correction]]:
         folder = self.out / CORRECTIONS
         found = {}
-        for path in sorted(folder.glob("*.json")) if folder.is_dir() else ():
+        for path in sorted(folder.glob("*.json"), key=str) if folder.is_dir() else ():
             if not path.name.startswith("."):
                 key, said = _read(path)
                 found[key] = _counting(said)
@@ -143,7 +144,7 @@ class Corrections:
         self._all[key] = _counting([*old, *new])
         return new
 
-    def _path(self, document_id: str, program: str, part: Pages | None) -> Path:
+    def _path(self, document_id: str, program: str, part: Pages | None) -> Place:
         if not _ID.fullmatch(document_id):  # it becomes a file name
             raise StorageError(f"{document_id[:80]!r} is no document id")
         document = document_id if part is None else "{}@{}-{}".format(document_id, *part)
@@ -226,7 +227,7 @@ def _key(row: Row) -> _Key:
     return row["document_id"], row["program"], part_of(row)
 
 
-def _read(path: Path) -> tuple[_Key, list[Correction]]:
+def _read(path: Place) -> tuple[_Key, list[Correction]]:
     """A file of corrections: what they are about, and all that was said. Raises StorageError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -247,9 +248,12 @@ def _read(path: Path) -> tuple[_Key, list[Correction]]:
 
 
 @contextmanager
-def _alone(out: Path) -> Iterator[None]:
+def _alone(out: Place) -> Iterator[None]:
     """Alone among those who write corrections of this dataset. Raises StorageError."""
     folder = out / CORRECTIONS
+    if isinstance(folder, BucketPath):  # there is no such thing in a bucket
+        yield
+        return
     with parts.storage_errors(folder):
         folder.mkdir(mode=0o700, exist_ok=True)
         descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -300,7 +304,7 @@ class Reviewed:
     leaves: tuple[ReviewedLeaf, ...]
 
 
-def as_truth(out: Path, program: str | None = None) -> Iterator[Reviewed]:
+def as_truth(out: Place, program: str | None = None) -> Iterator[Reviewed]:
     """Every document of the dataset that a person said something of, with what is true of it. Raises StorageError."""
     from docflow.storage.dataset import Dataset
 

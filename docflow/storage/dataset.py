@@ -1,27 +1,33 @@
-"""A dataset as its readers see it: for each source, document and program the newest row.
+"""A dataset as its readers see it: for each source, document and program the newest row, once.
 
-A file that was split has several rows, which came together and are replaced together.
+Runs and compactions go on while it is read. Whoever meets a part that has gone looks anew at what there is.
 """
 
 from __future__ import annotations
 
 import importlib.util
+from array import array
 from collections import Counter
-from collections.abc import Iterator
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from docflow.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
-    import duckdb
     import pandas as pd
     import pyarrow as pa
-    import pyarrow.dataset as ds
+    from duckdb import DuckDBPyConnection
 
-_KEY = ["source", "document_id", "program", "created_at"]
-_ASKED = ["source", "document_id", "requested_program"]
+    from docflow.storage.compacting import Compacted
+    from docflow.storage.places import Place
+    from docflow.storage.view import View
+
+T = TypeVar("T")
 Row = dict[str, Any]
+_ROW = ["source", "document_id", "program", "first_page"]
+"""What tells a row that was given from the others."""
+_PATIENCE = 20
+"""How often a read begins anew because parts went meanwhile."""
 
 
 class Dataset:
@@ -32,7 +38,7 @@ class Dataset:
     become text.
     """
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Place) -> None:
         """Raises StorageError when there is no dataset at ``out``."""
         from docflow.storage import parts
 
@@ -66,7 +72,7 @@ class Dataset:
 
         ``corrected`` applies what reviewers said (OUT/corrections) to the records and their evidence.
         """
-        batches = self._batches(program, None)
+        batches = self.batches(program)
         for batch in self._corrected(batches) if corrected else batches:
             yield from batch.to_pylist()
 
@@ -79,14 +85,16 @@ class Dataset:
         """
         import pyarrow as pa
 
-        if corrected:
-            table = pa.Table.from_batches(self._corrected(self._batches(program, None)), self._scan(program).schema)
-            return table if columns is None else table.select(columns)
-        batches = list(self._batches(program, columns))
-        schema = self._scan(program).schema
-        if columns is not None:
-            schema = pa.schema([schema.field(name) for name in columns])
-        return pa.Table.from_batches(batches, schema=schema)
+        def read(view: View) -> pa.Table:
+            if corrected:
+                table = pa.Table.from_batches(self._corrected(view.batches(program)), view.schema(program))
+                return table if columns is None else table.select(columns)
+            schema = view.schema(program)
+            if columns is not None:
+                schema = pa.schema([schema.field(name) for name in columns])
+            return pa.Table.from_batches(view.batches(program, columns), schema=schema)
+
+        return self._read(read)
 
     def pandas(self, program: str | None = None) -> pd.DataFrame:
         """The rows as a data frame (needs the extra ``docflow[pandas]``); decimals stay decimals, dates dates."""
@@ -95,39 +103,43 @@ class Dataset:
         frame: pd.DataFrame = self.arrow(program).to_pandas()
         return frame
 
-    def duckdb(self) -> duckdb.DuckDBPyConnection:
+    def duckdb(self) -> DuckDBPyConnection:
         """A DuckDB connection in memory: the view ``records``, and a view a program (``receipt`` ...).
 
         What reviewers said (OUT/corrections) is applied in all of them; ``extracted`` has the records of all programs
         as they were read. DuckDB takes names that differ in case alone for one: of such programs, the first has the
         view.
         """
+        return self._read(self._connect)
+
+    def _connect(self, view: View) -> DuckDBPyConnection:
         import duckdb
         import pyarrow as pa
 
         from docflow.storage.corrections import Corrections
 
         connection = duckdb.connect()
-        superseded = self._superseded()
         reviewed = Corrections(self.out).document_ids
-        connection.register("superseded_rows", superseded)
+        connection.register("superseded_rows", view.superseded)
         connection.register("reviewed_documents", pa.table({"document_id": pa.array(reviewed, pa.string())}))
-        views = {name.lower(): name for name in [*reversed(self.programs), "records", "extracted"]}
-        for view in views.values():
-            program = None if view in ("records", "extracted") else view
-            rows = _quoted(f"all_rows_{view}")
-            connection.register(f"all_rows_{view}", self._scan(program))
-            sql = f"SELECT * FROM {rows}"  # noqa: S608
-            if superseded.num_rows:
-                sql += f" ANTI JOIN superseded_rows USING ({', '.join(_KEY)})"
-            if reviewed and view != "extracted":
+        names = {name.lower(): name for name in [*reversed(view.programs), "records", "extracted"]}
+        for name in names.values():
+            program = None if name in ("records", "extracted") else name
+            connection.register(f"all_rows_{name}", view.scan(program))
+            sql = f"SELECT * FROM {_quoted(f'all_rows_{name}')}"  # noqa: S608
+            if view.superseded.num_rows:
+                sql += f" ANTI JOIN superseded_rows USING ({', '.join(view.superseded.column_names)})"
+            if view.doubled:
+                # A window over all rows costs memory: only where some are there twice.
+                sql += f" QUALIFY row_number() OVER (PARTITION BY {', '.join(_ROW)}, created_at) = 1"
+            if reviewed and name != "extracted":
                 # The few documents that were reviewed are put in place of what was read; all others stay where they
                 # are and are only read as far as a query asks for them.
-                corrected = self._corrected(self._batches(program, None, reviewed))
-                connection.register(f"reviewed_{view}", pa.Table.from_batches(corrected, self._scan(program).schema))
-                sql += " ANTI JOIN reviewed_documents USING (document_id)"
-                sql += f" UNION ALL SELECT * FROM {_quoted(f'reviewed_{view}')}"  # noqa: S608
-            connection.execute(f"CREATE VIEW {_quoted(view)} AS {sql}")
+                corrected = self._corrected(view.batches(program, None, reviewed))
+                connection.register(f"reviewed_{name}", pa.Table.from_batches(corrected, view.schema(program)))
+                sql = f"SELECT * FROM ({sql}) ANTI JOIN reviewed_documents USING (document_id)"  # noqa: S608
+                sql += f" UNION ALL SELECT * FROM {_quoted(f'reviewed_{name}')}"  # noqa: S608
+            connection.execute(f"CREATE VIEW {_quoted(name)} AS {sql}")
         return connection
 
     def query(self, sql: str) -> pa.Table:
@@ -135,19 +147,24 @@ class Dataset:
 
         Raises UsageError for SQL that does not run.
         """
+        return self._read(lambda view: self._answer(view, sql))
+
+    def _answer(self, view: View, sql: str) -> pa.Table:
         import duckdb
         import pyarrow as pa
 
-        connection = self.duckdb()
+        connection = self._connect(view)
         try:
             connection.execute("SET enable_external_access = false")
             connection.execute("SET lock_configuration = true")
             answer = connection.sql(sql)
             return pa.table({}) if answer is None else answer.to_arrow_table()
         except duckdb.Error as error:
+            if view.has_changed():
+                raise StorageError(f"{self.out} changed while it was read", retryable=True) from error
             raise UsageError(
                 f"the query does not run: {error}",
-                hint=f"There are the views records, extracted, {', '.join(self.programs)}. "
+                hint=f"There are the views records, extracted, {', '.join(view.programs)}. "
                 "The fields of a record are reached as record.NAME.",
             ) from error
         finally:
@@ -155,7 +172,7 @@ class Dataset:
 
     def record_type(self, program: str | None = None) -> pa.DataType:
         """The Arrow type of the records of one program, or of all."""
-        return self._scan(program).schema.field("record").type
+        return self._read(lambda view: view.schema(program)).field("record").type
 
     def has_records(self, program: str) -> bool:
         """Whether a program has records of its own: one that only chooses among kinds has none."""
@@ -163,49 +180,66 @@ class Dataset:
 
         return bool(pa.types.is_struct(self.record_type(program)))
 
-    def batches(self, program: str | None, columns: list[str]) -> Iterator[pa.RecordBatch]:
-        """Some columns of the newest rows of one program, or of all, a batch at a time."""
-        return self._batches(program, columns)
+    def batches(self, program: str | None, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The newest rows of one program, or of all, or some columns of them, a batch at a time.
+
+        Raises StorageError.
+        """
+        import pyarrow as pa
+
+        from docflow.storage.view import View
+
+        wanted = None if columns is None else list(dict.fromkeys([*columns, *_ROW]))
+        given = array("q")  # 8 bytes a row: what need not be given again once parts have gone
+        for _ in range(_PATIENCE):
+            view = View(self.out)
+            before = set(given)
+            try:
+                for batch in view.batches(program, wanted):
+                    rows = [hash(key) for key in zip(*(batch.column(name).to_pylist() for name in _ROW), strict=True)]
+                    if before:
+                        new = [row not in before for row in rows]
+                        batch = batch.filter(pa.array(new, pa.bool_()))
+                        rows = [row for row in rows if row not in before]
+                    given.extend(rows)
+                    if rows:
+                        yield batch if columns is None else batch.select(columns)
+            except StorageError:
+                if not view.has_changed():
+                    raise
+                continue
+            return
+        raise self._too_fast()
+
+    def compact(self, *, grace_seconds: float | None = None, dry_run: bool = False) -> Compacted:
+        """Merge the many small parts into few, while others read and write; what was done, or would be.
+
+        Rows that newer ones stand in for are left out. Parts that were merged go after ``grace_seconds`` (an hour when
+        not given), for the sake of those who are reading them. Raises StorageError.
+        """
+        from docflow.storage.compacting import GRACE_SECONDS, compact
+
+        return compact(
+            self.out, grace_seconds=GRACE_SECONDS if grace_seconds is None else grace_seconds, dry_run=dry_run
+        )
 
     # --- how it is read -----------------------------------------------------------------------------------------
 
-    def _paths(self, program: str | None) -> list[Path]:
-        from docflow.storage import parts
+    def _read(self, read: Callable[[View], T]) -> T:
+        """What ``read`` makes of the dataset as it stands; made anew where parts went meanwhile."""
+        from docflow.storage.view import View
 
-        folders = parts.program_folders(self.out)
-        if program is not None and program not in folders:
-            raise UsageError(f"{self.out} holds no rows of {program!r}", hint=f"It holds {', '.join(folders)}.")
-        return [
-            path for name, folder in folders.items() if program in (None, name) for path in parts.part_files(folder)
-        ]
+        for _ in range(_PATIENCE):
+            view = View(self.out)
+            try:
+                return read(view)
+            except StorageError:
+                if not view.has_changed():
+                    raise
+        raise self._too_fast()
 
-    def _scan(self, program: str | None) -> ds.Dataset:
-        from docflow.storage.reading import common_record_type, scan
-        from docflow.storage.rows import row_schema
-
-        paths = self._paths(program)
-        return scan(paths, row_schema(common_record_type(paths)))
-
-    def _batches(
-        self, program: str | None, columns: list[str] | None, document_ids: list[str] | None = None
-    ) -> Iterator[pa.RecordBatch]:
-        """The newest rows, of these documents or of all, a batch at a time."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        from docflow.storage.parts import reading_errors
-
-        superseded = set(_keys(self._superseded()))
-        wanted = None if columns is None else list(dict.fromkeys([*columns, *(_KEY if superseded else [])]))
-        chosen = None if document_ids is None else pc.field("document_id").isin(document_ids)
-        with reading_errors(self.out):
-            for batch in self._scan(program).to_batches(columns=wanted, filter=chosen, batch_size=1024):
-                newest = batch
-                if superseded:
-                    newest = newest.filter(pa.array([key not in superseded for key in _keys(newest)]))
-                    newest = newest if columns is None else newest.select(columns)
-                if newest.num_rows:
-                    yield newest
+    def _too_fast(self) -> StorageError:
+        return StorageError(f"the parts of {self.out} change too fast to be read", retryable=True)
 
     def _corrected(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The same rows with what reviewers said of them; batches of which nothing was said pass as they are."""
@@ -225,43 +259,6 @@ class Dataset:
             # The common type of several programs' records may be wider than a program's own.
             rows = [{**row, "record": fit(row["record"], stored, "", [])} for row in rows]
             yield pa.RecordBatch.from_pylist(rows, schema=batch.schema)
-
-    def _superseded(self) -> pa.Table:
-        """The keys of the rows that newer ones stand in for.
-
-        For a source, document and program the newest rows count. Where files are split, all that one asking gave
-        replaces all that the one before gave, under whichever program its documents were filed.
-        """
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        from docflow.storage.parts import reading_errors
-
-        with reading_errors(self.out):
-            rows = self._scan(None).to_table(columns=[*_KEY, "requested_program", "split"])
-        keys = rows.select(_KEY)
-        older = _older(keys, _KEY[:3])
-        if rows["split"].null_count < len(rows):
-            askings = rows.group_by(_ASKED).aggregate([("split", "count")])
-            split = rows.join(askings.filter(pc.field("split_count") > 0), _ASKED, join_type="left semi")
-            older = pa.concat_tables([older, _older(split, _ASKED).select(_KEY)]).group_by(_KEY).aggregate([])
-        return older.select(_KEY)
-
-
-def _older(rows: pa.Table, by: list[str]) -> pa.Table:
-    """The rows that have a newer one among those that agree with them in the columns ``by``."""
-    import pyarrow.compute as pc
-
-    newest = rows.group_by(by).aggregate([("created_at", "max"), ([], "count_all")])
-    several = newest.filter(pc.field("count_all") > 1)
-    if not several.num_rows:
-        return rows.schema.empty_table()
-    pairs = rows.join(several, by, join_type="inner")
-    return pairs.filter(pc.field("created_at") < pc.field("created_at_max")).select(rows.column_names)
-
-
-def _keys(table: pa.Table | pa.RecordBatch) -> Iterator[tuple[Any, ...]]:
-    return zip(*(table.column(name).to_pylist() for name in _KEY), strict=True)
 
 
 def _quoted(name: str) -> str:

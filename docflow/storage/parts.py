@@ -22,6 +22,7 @@ from docflow.storage.places import reading_errors as reading_errors
 from docflow.storage.places import remove as remove
 from docflow.storage.places import storage_errors as storage_errors
 from docflow.storage.places import write_whole as write_whole
+from docflow.storage.snapshots import SNAPSHOTS, live_parts
 
 RECORDS = "records"
 _WRITTEN_WHOLE = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")
@@ -49,8 +50,13 @@ def program_of(part: Place) -> str:
 
 
 def part_files(folder: Place) -> list[Place]:
-    """The parts of one program, in the order of their names."""
-    return _sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
+    """The parts of one program that count, in the order of their names (see ``snapshots``). Raises StorageError."""
+    return live_parts(folder.parent.parent, folder)
+
+
+def is_failed(part: Place) -> bool:
+    """Whether a part holds documents that failed."""
+    return part.name.startswith("failed-")
 
 
 def _sorted(places: Iterable[Place]) -> list[Place]:
@@ -91,7 +97,7 @@ def _temporary_files(out: Path) -> Iterator[Path]:
     """What ``prepare`` and ``write_whole`` write before they rename it, wherever in a dataset."""
     yield from (out / RECORDS).rglob(f".*{TEMPORARY}")
     # Only names that write_whole gives: OUT may be a folder in which other programs have files of their own.
-    for folder in (out, out / "runs", out / "corrections"):
+    for folder in (out, out / "runs", out / "corrections", out / SNAPSHOTS):
         yield from (path for path in folder.glob(f".*{TEMPORARY}") if _WRITTEN_WHOLE.fullmatch(path.name))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -44,16 +44,32 @@ def _check_format(path: Place, schema: pa.Schema) -> None:
         )
 
 
+def stored_schemas(out: Place, program: str) -> Iterator[pa.Schema]:
+    """The columns of each part of a program; a part that goes meanwhile is passed over. Raises StorageError."""
+    for path in parts.part_files(parts.program_folder(out, program)):
+        try:
+            schema = part_schema(path)
+        except StorageError:
+            if path.exists():
+                raise
+            continue
+        yield schema
+
+
 def stored_record_type(out: Place, program: str) -> pa.DataType:
     """The type of the records that are stored under a program's name; the null type when there are none."""
-    return common_record_type(parts.part_files(parts.program_folder(out, program)))
+    return _common_record_type(stored_schemas(out, program))
 
 
 def common_record_type(paths: Iterable[Place]) -> pa.DataType:
     """The type that holds the records of all these parts (see ``merged``)."""
+    return _common_record_type(part_schema(path) for path in paths)
+
+
+def _common_record_type(schemas: Iterable[pa.Schema]) -> pa.DataType:
     common = pa.null()
-    for path in paths:
-        common = merged(common, part_schema(path).field("record").type) or pa.null()
+    for schema in schemas:
+        common = merged(common, schema.field("record").type) or pa.null()
     return common
 
 

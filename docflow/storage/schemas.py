@@ -10,9 +10,8 @@ from docflow.errors import StorageError
 from docflow.fields import KIND_KEY
 from docflow.program import record_schema
 from docflow.schemas import model_of
-from docflow.storage import parts
 from docflow.storage.places import Place
-from docflow.storage.reading import part_schema
+from docflow.storage.reading import stored_schemas
 from docflow.storage.rows import SCHEMA_KEY
 
 
@@ -22,10 +21,7 @@ def stored_schema(out: Place, program: str) -> dict[str, Any]:
     Where fields were added over time, the schema with the most leaves counts: it has those of the others. Raises
     StorageError when no part has one.
     """
-    texts = {
-        (part_schema(path).metadata or {}).get(SCHEMA_KEY, b"{}")
-        for path in parts.part_files(parts.program_folder(out, program))
-    }
+    texts = {(schema.metadata or {}).get(SCHEMA_KEY, b"{}") for schema in stored_schemas(out, program)}
     schemas = [_with_kinds(json.loads(text), program) for text in sorted(texts) if text != b"{}"]
     if not schemas:
         raise StorageError(f"{out} does not say what the records of {program!r} hold")

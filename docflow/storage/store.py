@@ -10,19 +10,20 @@ import datetime as dt
 import hashlib
 import threading
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from docflow.errors import SchemaError
+from docflow.errors import SchemaError, StorageError
 from docflow.extraction.result import Result
 from docflow.program import Program
 from docflow.storage import parts
 from docflow.storage.arrow_types import only_adds
+from docflow.storage.places import Place
 from docflow.storage.reading import read_part, scan, stored_record_type
 from docflow.storage.rows import program_schema, result_of, row_of, storable
+from docflow.storage.snapshots import Snapshot, name_of, newest_number, newest_snapshot
 
 _INDEX_COLUMNS = [
     "document_id",
@@ -47,7 +48,7 @@ class _Done(NamedTuple):
 
     source: str
     created_at: dt.datetime
-    paths: tuple[Path, ...]
+    paths: tuple[Place, ...]
 
 
 FailedKey = tuple[str, str, bool]
@@ -66,7 +67,7 @@ class Store:
 
     def __init__(
         self,
-        out: Path,
+        out: Place,
         program: Program,
         engine: str,
         model: str,
@@ -92,14 +93,16 @@ class Store:
         self._split = split
         self._redo_fallback = redo_fallback
         self._redone: set[tuple[str, str]] = set()
-        self._parts_of: dict[tuple[str, str, dt.datetime], dict[int, Path]] = {}
+        self._parts_of: dict[tuple[str, str, dt.datetime], dict[int, Place]] = {}
         self._done: dict[str, _Done] = {}
         self._sources: set[tuple[str, str]] = set()
-        self._failed: dict[Path, set[FailedKey]] = {}
+        self._failed: dict[Place, set[FailedKey]] = {}
         self._all_failed: set[FailedKey] | None = None  # those of all parts, once somebody asks
         # Arrow imports pandas at its first conversion, where that is installed: beside the work, not after it.
         threading.Thread(target=pa.array, args=([0],)).start()
         parts.prepare(out)
+        self._indexed = indexed
+        self._snapshot = newest_number(out)
         for name, schema in self._schemas.items():
             stored = stored_record_type(out, name)
             clash = only_adds(stored, schema.field("record").type)
@@ -108,8 +111,8 @@ class Store:
                     f"{out} holds rows of another program {name!r}: field {clash or 'record'} differs or is gone",
                     hint="Give this program a name of its own with --name, or write to another --out.",
                 )
-            for path in parts.part_files(parts.program_folder(out, name)) if indexed else ():
-                self._index(path, read_part(path, _INDEX_COLUMNS).to_pylist())
+            if indexed:
+                self._index_parts(name)
 
     # --- what is there ------------------------------------------------------------------------------------------
 
@@ -131,6 +134,11 @@ class Store:
     def is_redone(self, source: str, document_id: str) -> bool:
         """Whether this source has a row of a stand-in, which stays unless another takes its place."""
         return (source, document_id) in self._redone
+
+    def redo(self, source: str, document_id: str) -> None:
+        """This source has a row of a stand-in (``is_redone``), as the process knows that leads the run."""
+        with self._lock:
+            self._redone.add((source, document_id))
 
     def stored_results(self, document_id: str) -> list[Result[Any]]:
         """The results that are stored for these bytes, under whichever source, in the order of their pages.
@@ -160,7 +168,7 @@ class Store:
         result, record = storable(result, self._schemas[result.program].field("record").type)
         return result, row_of(result, record, self._run_id)
 
-    def write(self, rows: Sequence[Row], inputs: Iterable[str]) -> list[Path]:
+    def write(self, rows: Sequence[Row], inputs: Iterable[str]) -> list[Place]:
         """Add rows as whole parts, and take their sources out of the failed parts; the parts written.
 
         ``inputs`` are what the rows were made of (sources and document ids): the parts are named after them, so that
@@ -170,13 +178,16 @@ class Store:
         rows = [
             row for row in rows if row["status"] != "failed" or (row["source"], row["document_id"]) not in self._redone
         ]
-        written = []
+        written: list[Place] = []
         with self._lock, parts.locked(self.out):
             self._all_failed = None
+            newest = self._followed()
             for program, schema in self._schemas.items():
                 folder = parts.program_folder(self.out, program)
                 for prefix, failed in (("part", False), ("failed", True)):
                     path = folder / f"{prefix}-{name}.parquet"
+                    if name_of(path) in newest.replaced:  # that one goes after the grace time, whatever is in it
+                        path = folder / f"{prefix}-{name}-{newest.number}.parquet"
                     mine = [row for row in rows if row["program"] == program and (row["status"] == "failed") == failed]
                     if mine:
                         parts.write_part(path, pa.Table.from_pylist(mine, schema=schema))
@@ -188,19 +199,49 @@ class Store:
             self._settle({(row["source"], row["requested_program"]) for row in rows}, keep=set(written))
         return written
 
-    def adopt(self, paths: Sequence[Path]) -> None:
+    def adopt(self, paths: Sequence[Place]) -> None:
         """Take up parts that another process wrote for this run: their documents are done, older failed rows go.
 
         Raises StorageError when they cannot be read.
         """
         with self._lock, parts.locked(self.out):
             self._all_failed = None
+            self._followed()
             newer: set[tuple[str, str]] = set()
             for path in paths:
                 rows = read_part(path, _INDEX_COLUMNS).to_pylist()
                 self._index(path, rows)
                 newer |= {(row["source"], row["requested_program"]) for row in rows}
             self._settle(newer, keep=set(paths))
+
+    def _followed(self) -> Snapshot:
+        """The newest snapshot; where it is new, the rows of failed documents may stand in other parts than before."""
+        newest = newest_snapshot(self.out)
+        if newest.number != self._snapshot:
+            self._snapshot = newest.number
+            self._failed.clear()
+            for name in self._programs if self._indexed else ():
+                self._index_parts(name, failed_only=True)
+        return newest
+
+    def _index_parts(self, program: str, *, failed_only: bool = False) -> None:
+        """Learn what the parts of a program hold; looks again where one went meanwhile, for others then hold it."""
+        known: set[Place] = set()
+        all_read = False
+        while not all_read:
+            all_read = True
+            for path in parts.part_files(parts.program_folder(self.out, program)):
+                if path in known or (failed_only and not parts.is_failed(path)):
+                    continue
+                try:
+                    rows = read_part(path, _INDEX_COLUMNS).to_pylist()
+                except StorageError:
+                    if path.exists():
+                        raise
+                    all_read = False
+                    continue
+                known.add(path)
+                self._index(path, rows)
 
     def _part_name(self, inputs: Iterable[str]) -> str:
         digest = hashlib.sha256()
@@ -211,7 +252,7 @@ class Store:
             digest.update(piece.encode("utf-8", "replace") + b"\0")
         return digest.hexdigest()[:32]
 
-    def _index(self, path: Path, rows: Iterable[Row]) -> None:
+    def _index(self, path: Place, rows: Iterable[Row]) -> None:
         program, engine, model = self._asked
         for row in rows:
             if row["requested_program"] != program:
@@ -229,7 +270,7 @@ class Store:
             elif same and self._redo_fallback and row["fallback"] and row.get("run_id") != self._run_id:
                 self._redone.add((source, document_id))
             elif same:
-                paths: Iterable[Path] = (path,)
+                paths: Iterable[Place] = (path,)
                 if split is not None:
                     key = source, document_id, created_at
                     found = self._parts_of.setdefault(key, {})
@@ -242,7 +283,7 @@ class Store:
                 if done is None or created_at >= done.created_at:
                     self._done[document_id] = _Done(source, created_at, tuple(sorted(set(paths))))
 
-    def _settle(self, newer: set[tuple[str, str]], keep: set[Path]) -> None:
+    def _settle(self, newer: set[tuple[str, str]], keep: set[Place]) -> None:
         """Take the sources that have a newer row for the requested program out of the failed parts."""
         sources = {source for source, _ in newer}
         for path, failed in list(self._failed.items()):

@@ -20,6 +20,7 @@ from docflow.storage.corrections import CORRECTIONS, Corrections, Said, as_truth
 from docflow.storage.overlay import keys_of, path_of
 from docflow.storage.store import Store
 from docflow.storage.typed_text import as_text, from_text
+from docflow.storage.view import View
 from tests.unit.storage.results import Line, Results
 
 TEA = {"name": "Tea", "count": Decimal(2)}
@@ -246,7 +247,7 @@ def test_a_query_sees_the_newest_row_of_a_reviewed_document_once(out: Path) -> N
 def test_a_query_without_corrections_reads_no_row_by_itself(out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     say(out, "total", "correct", "13.50")
     say(out, "total", "withdraw")
-    monkeypatch.setattr(Dataset, "_batches", None)
+    monkeypatch.setattr(View, "batches", None)
     assert Dataset(out).query("SELECT record.total FROM bill").to_pylist() == [{"total": Decimal("12.5")}]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,11 +49,23 @@ class Exchange:
     streamed: bool = False
     client_left: bool = False
     error: str | None = None
+    observers: Sequence[Observer] = ()
+
+    def tell(self, what: str) -> None:
+        """Tell whoever observes: ``begin``, ``request`` once the prompt is known, ``end``."""
+        for observer in self.observers:
+            observer(what, self)
+
+    def read(self, prompt_length: int) -> None:
+        """The request is read: its prompt has so many characters."""
+        self.prompt_length = prompt_length
+        self.tell("request")
 
 
 Observer = Callable[[str, Exchange], None]
-"""Is told of every exchange: with "begin" when its headers are there, with "end" when its answer is through or broke
-off. Called in the event loop: it must not block, and must not raise."""
+"""Is told of every exchange: with "begin" when its headers are there, with "request" when its prompt is known (where it
+has one), with "end" when its answer is through or broke off. Called in the event loop: it must not block, and must not
+raise."""
 
 
 def exchange_of(scope: Any) -> Exchange:

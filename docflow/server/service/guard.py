@@ -42,7 +42,8 @@ _HEADERS = [
 
 
 class Guard:
-    """The middleware. ``observers`` are told when a request begins and ends; ``local_hosts`` are the Host headers that
+    """The middleware. ``observers`` are told when a request begins and ends (more may join
+    them while the service starts); ``local_hosts`` are the Host headers that
     are answered where there are no keys (against names that resolve to this machine), None for any."""
 
     def __init__(
@@ -54,7 +55,7 @@ class Guard:
         local_hosts: Callable[[], frozenset[str] | None] = lambda: None,
     ) -> None:
         self._app, self._settings, self._keys = app, settings, keys
-        self._observers, self._local_hosts = tuple(observers), local_hosts
+        self._observers, self._local_hosts = observers, local_hosts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -65,10 +66,11 @@ class Guard:
         given = headers.get(b"x-request-id", b"")
         if _REQUEST_ID.fullmatch(given):
             exchange.request_id = given.decode()
+        exchange.observers = self._observers
         scope.setdefault("state", {})[STATE] = exchange
         body = _Body(receive, self._most_bytes(scope["path"]), self._settings.body_seconds, exchange)
         answer = _Answer(send, exchange, body)
-        self._tell("begin", exchange)
+        exchange.tell("begin")
         try:
             self._check(scope, headers, exchange, body)
             await self._app(scope, body, answer)
@@ -84,7 +86,9 @@ class Guard:
             await answer.refuse(body.refusal or Refusal(500, "the service failed", code="InternalError"))
         finally:
             exchange.seconds = time.perf_counter() - exchange.started
-            self._tell("end", exchange)
+            route = scope.get("route")  # the framework's, once it found one
+            exchange.route = exchange.route or getattr(route, "path", "")
+            exchange.tell("end")
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes], exchange: Exchange, body: _Body) -> None:
         """Raises Refusal for a request that goes no further."""
@@ -114,10 +118,6 @@ class Guard:
         if path.startswith("/v1/jobs"):
             return self._settings.job_bytes
         return max(self._settings.request_bytes, self._settings.upload_bytes)
-
-    def _tell(self, what: str, exchange: Exchange) -> None:
-        for observer in self._observers:
-            observer(what, exchange)
 
 
 class _Body:

@@ -15,6 +15,7 @@ import contextlib
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -80,7 +81,22 @@ def _measure(
                 figures[part][kind] = prefill.measure(kind, url, folder, count, page_tokens, block)
             elif part == "saturation":
                 repeats = 1 if given.quick else 2
-                figures[part][kind] = saturation.measure(kind, url, folder, many, page_tokens, repeats)
+                if not servers:
+                    figures[part][kind] = saturation.measure(kind, url, folder, many, page_tokens, repeats)
+                    continue
+                for other in servers.values():  # one that was asked just now may still be busy with itself
+                    other.kill(signal.SIGSTOP if other is not servers[kind] else signal.SIGCONT)
+                with saturation.apart(servers[kind]) as is_apart:
+                    if is_apart:
+                        cores = "one for the server, another for who asks"
+                        figures[part][kind] = saturation.measure(
+                            kind, url, folder, many, page_tokens, repeats, cores=cores
+                        )
+                cores = "the same for the server and who asks"
+                shared = saturation.measure(kind, url, folder, many, page_tokens, repeats, cores=cores)
+                figures.setdefault("saturation_on_shared_cores", {})[kind] = shared
+                for other in servers.values():
+                    other.cont()
             elif part == "grounding":
                 figures[part][kind] = saturation.grounded(kind, url, folder, count, page_tokens)
             elif part == "client":

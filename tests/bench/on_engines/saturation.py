@@ -2,6 +2,10 @@
 
 The requests are recorded from docflow itself, in front of a server that answers at once. The generator has nothing to
 do but to send their bytes over connections that it keeps open, so many at a time, and to read the answers.
+
+Docflow decodes and fits each page besides, about 25 ms of a core. Where the server computes on this machine's cores
+too, that time is taken from the server, as it is not where a server has a GPU or a machine of its own: so with servers
+that the bench started it measures twice, once with a core for the server and another for whoever asks it.
 """
 
 from __future__ import annotations
@@ -9,10 +13,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,6 +29,7 @@ from docflow.runs import Run, RunOptions
 from docflow.settings import ServerSettings, Settings
 from tests.bench.on_engines import work
 from tests.engines.instant import InstantServer
+from tests.engines.kit.servers import Server
 
 LEVELS = (1, 8, 32)
 AHEAD = 3
@@ -33,9 +39,19 @@ FLUSH = {"sglang": ("/flush_cache",), "vllm": ("/reset_prefix_cache", "/reset_mm
 
 
 def measure(
-    kind: str, url: str, folder: Path, count: int, page_tokens: int, repeats: int, levels: Sequence[int] = LEVELS
+    kind: str,
+    url: str,
+    folder: Path,
+    count: int,
+    page_tokens: int,
+    repeats: int,
+    cores: str = "the server's machine has others",
+    levels: Sequence[int] = LEVELS,
 ) -> dict[str, Any]:
-    """Both at each concurrency, in turns; the best of ``repeats`` each, since what disturbs only makes slower."""
+    """Both at each concurrency, in turns; the best of ``repeats`` each, since what disturbs only makes slower.
+
+    ``cores`` says which the server has, for the table's head.
+    """
     program = work.program(folder, "receipt")
     files = work.pages(folder, count)
     with InstantServer(kind) as instant:  # type: ignore[arg-type]
@@ -64,9 +80,31 @@ def measure(
             "ratio": round(ratio, 4),
             "ratio_with_start": round(whole / bare, 4),
         }
-    print(f"\n{kind}: documents a second, {count} documents, caches {figures['caches']}; best of {repeats}")
+    print(
+        f"\n{kind}: documents a second, {count} documents, caches {figures['caches']}; best of {repeats}; cores: {cores}"
+    )
     print(work.table(["at a time", "bare", "docflow", "ratio", "ratio with start-up"], rows))
     return figures
+
+
+@contextlib.contextmanager
+def apart(server: Server) -> Iterator[bool]:
+    """Meanwhile the server has the last core for itself, and this process, with what it starts, the others.
+
+    Gives False where there is only one.
+    """
+    cores = os.sched_getaffinity(0)
+    own = {max(cores)}
+    if len(cores) < 2:
+        yield False
+        return
+    server.keep_to(own)
+    os.sched_setaffinity(0, cores - own)
+    try:
+        yield True
+    finally:
+        os.sched_setaffinity(0, cores)
+        server.keep_to(cores)
 
 
 def grounded(kind: str, url: str, folder: Path, count: int, page_tokens: int) -> dict[str, Any]:

@@ -106,6 +106,16 @@ class Server:
         for path in shared:
             path.unlink(missing_ok=True)
 
+    def keep_to(self, cores: set[int]) -> None:
+        """Let all its processes run on these cores only (Linux)."""
+        assert self._process is not None, "start it first"
+        for entry in Path("/proc").iterdir():
+            with contextlib.suppress(OSError, ValueError):
+                number = int(entry.name)
+                if os.getpgid(number) == self._process.pid:
+                    for thread in (entry / "task").iterdir():
+                        os.sched_setaffinity(int(thread.name), cores)
+
     def stop(self) -> None:
         """Freeze it (SIGSTOP): it accepts connections and never answers."""
         self.kill(signal.SIGSTOP)

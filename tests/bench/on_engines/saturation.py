@@ -80,9 +80,8 @@ def measure(
             "ratio": round(ratio, 4),
             "ratio_with_start": round(whole / bare, 4),
         }
-    print(
-        f"\n{kind}: documents a second, {count} documents, caches {figures['caches']}; best of {repeats}; cores: {cores}"
-    )
+    print(f"\n{kind}: documents a second, {count} documents, caches {figures['caches']}; best of {repeats}")
+    print(f"cores: {cores}")
     print(work.table(["at a time", "bare", "docflow", "ratio", "ratio with start-up"], rows))
     return figures
 

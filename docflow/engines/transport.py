@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import CancelledError, Future
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -98,6 +98,13 @@ class Transport:
         """The JSON behind a path. Raises EngineError."""
         return self._call("GET", path, None, seconds)
 
+    def probe(self, path: str, seconds: float) -> bytes:
+        """What stands behind a path, whatever it is, where the status is 2xx. Raises EngineError."""
+        reply = self._reply("GET", path, None, seconds)
+        if not 200 <= reply.status < 300:
+            raise refusal(reply, self.address.shown, b"")
+        return reply.body
+
     def post(self, path: str, body: bytes, seconds: float) -> Any:
         """The JSON that a server answers to a body of JSON. Raises EngineError."""
         return self._call("POST", path, body, seconds)
@@ -117,6 +124,15 @@ class Transport:
             client.close()
 
     def _call(self, method: str, path: str, body: bytes | None, seconds: float) -> Any:
+        reply = self._reply(method, path, body, seconds)
+        if reply.status != 200:
+            raise refusal(reply, self.address.shown, body or b"")
+        try:
+            return json.loads(reply.body)
+        except (ValueError, RecursionError) as error:
+            raise BadAnswer(f"{self.address.shown} answered something that is not JSON") from error
+
+    def _reply(self, method: str, path: str, body: bytes | None, seconds: float) -> Reply:
         shown = self.address.shown
         with self._lock:
             if self._closed:
@@ -128,19 +144,13 @@ class Transport:
                 )  # where nobody closes: at exit, at the latest
             future = self._client.start(method, path, body, seconds)
         try:
-            reply = future.result(seconds + _GRACE_SECONDS)
+            return future.result(seconds + _GRACE_SECONDS)
         except CancelledError as error:
             raise EngineUnavailable(f"the connections to {shown} are closed", retryable=not self._closed) from error
         except TimeoutError as error:  # the exchange bounds itself; this is for a thread that got no CPU
             raise EngineTimeout(f"{shown} did not answer within {seconds:g} s", hint=_TIMEOUT_HINT) from error
         finally:
             future.cancel()  # an interrupted caller leaves nothing behind
-        if reply.status != 200:
-            raise refusal(reply, shown, body or b"")
-        try:
-            return json.loads(reply.body)
-        except (ValueError, RecursionError) as error:
-            raise BadAnswer(f"{shown} answered something that is not JSON") from error
 
 
 class _Client:
@@ -179,45 +189,14 @@ class _Client:
                     method, self._address.base + path, data=data, allow_redirects=False, headers=_HEADERS
                 ) as response,
             ):
-                return Reply(response.status, await _read(response, shown), retry_after(response.headers))
-        except aiohttp.ConnectionTimeoutError as error:
-            message = f"{shown} did not take a connection within {self._options.connect_seconds:g} s"
-            raise EngineUnavailable(message, hint=_AWAY_HINT) from error
-        except TimeoutError as error:
-            raise EngineTimeout(f"{shown} did not answer within {seconds:g} s", hint=_TIMEOUT_HINT) from error
-        except aiohttp.ClientConnectorCertificateError as error:
-            message = f"the certificate of {shown} is not valid: {error.certificate_error}"
-            raise EngineUnavailable(message, retryable=False) from error
-        except aiohttp.ClientConnectorSSLError as error:  # before the next: its number is OpenSSL's, no errno
-            raise EngineUnavailable(f"{shown} does not speak TLS as expected", hint=_TLS_HINT) from error
-        except aiohttp.ClientConnectorError as error:
-            # asyncio's own words repeat the address; the numbers of names that are not found are negative.
-            number = error.os_error.errno
-            reason = os.strerror(number) if number and number > 0 else error.os_error.strerror or "no such host"
-            raise EngineUnavailable(f"{shown} cannot be reached: {reason}", hint=_AWAY_HINT) from error
-        except aiohttp.ClientResponseError as error:
-            raise EngineUnavailable(f"{shown} does not speak HTTP as expected", hint=_AWAY_HINT) from error
-        except (aiohttp.ClientError, OSError) as error:
-            raise EngineUnavailable(f"{shown} broke off the connection ({type(error).__name__})") from error
+                return Reply(response.status, await read_body(response, shown), retry_after(response.headers))
+        except (aiohttp.ClientError, OSError) as error:  # a TimeoutError is an OSError
+            raise failure(error, shown, self._options.connect_seconds, seconds) from error
 
     def _opened(self) -> aiohttp.ClientSession:
         """The session; made in its event loop, as it must be."""
-        import aiohttp
-
         if self._session is None:
-            authorization = self._address.authorization
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=self._options.connections,
-                    keepalive_timeout=_KEEP_SECONDS,
-                    socket_factory=self._socket,
-                ),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._options.connect_seconds),
-                headers={"Authorization": authorization} if authorization else {},
-                cookie_jar=aiohttp.DummyCookieJar(),
-                auto_decompress=False,
-                trust_env=False,
-            )
+            self._session = open_session(self._address, self._options, self._socket)
         return self._session
 
     def _socket(self, address: aiohttp.AddrInfoType) -> socket.socket:
@@ -239,7 +218,48 @@ class _Client:
         await asyncio.sleep(0.01)  # connections that are closing are closed by the loop, once it turns again
 
 
-async def _read(response: aiohttp.ClientResponse, shown: str) -> bytes:
+def open_session(
+    address: Address, options: ServerOptions, made: Callable[[aiohttp.AddrInfoType], socket.socket] | None = None
+) -> aiohttp.ClientSession:
+    """A session to one server, of the event loop that runs. ``made`` makes its sockets, where somebody counts them."""
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=options.connections, keepalive_timeout=_KEEP_SECONDS, socket_factory=made),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=options.connect_seconds),
+        headers={"Authorization": address.authorization} if address.authorization else {},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=False,
+    )
+
+
+def failure(error: Exception, shown: str, connect_seconds: float, seconds: float) -> EngineError:
+    """What it means that an exchange with a server broke off (``aiohttp.ClientError``, ``OSError``)."""
+    import aiohttp
+
+    match error:
+        case aiohttp.ConnectionTimeoutError():
+            message = f"{shown} did not take a connection within {connect_seconds:g} s"
+            return EngineUnavailable(message, hint=_AWAY_HINT)
+        case TimeoutError():
+            return EngineTimeout(f"{shown} did not answer within {seconds:g} s", hint=_TIMEOUT_HINT)
+        case aiohttp.ClientConnectorCertificateError():
+            message = f"the certificate of {shown} is not valid: {error.certificate_error}"
+            return EngineUnavailable(message, retryable=False)
+        case aiohttp.ClientConnectorSSLError():  # before the next: its number is OpenSSL's, no errno
+            return EngineUnavailable(f"{shown} does not speak TLS as expected", hint=_TLS_HINT)
+        case aiohttp.ClientConnectorError():
+            # asyncio's own words repeat the address; the numbers of names that are not found are negative.
+            number = error.os_error.errno
+            reason = os.strerror(number) if number and number > 0 else error.os_error.strerror or "no such host"
+            return EngineUnavailable(f"{shown} cannot be reached: {reason}", hint=_AWAY_HINT)
+        case aiohttp.ClientResponseError():
+            return EngineUnavailable(f"{shown} does not speak HTTP as expected", hint=_AWAY_HINT)
+    return EngineUnavailable(f"{shown} broke off the connection ({type(error).__name__})")
+
+
+async def read_body(response: aiohttp.ClientResponse, shown: str) -> bytes:
     """The body, or as much of an error's as anybody reads. Raises BadAnswer when it is too long."""
     good = response.status == 200
     content = bytearray()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -81,7 +81,7 @@ def _print_table(answer: pa.Table) -> None:
 
     from rich.text import Text
 
-    from docflow.cli.columns import Column, fitted_table, spoken
+    from docflow.cli.columns import Column, fitted_table
     from docflow.cli.terminal import output_console
 
     shown = answer.slice(0, ROWS_SHOWN)
@@ -90,7 +90,7 @@ def _print_table(answer: pa.Table) -> None:
         values = column.to_pylist()
         numeric = any(isinstance(value, int | float | Decimal) for value in values)
         many = any(isinstance(value, list | dict) for value in values)
-        columns.append(Column(name, [Text(spoken(value)) for value in values], numeric=numeric, many=many))
+        columns.append(Column(name, [Text(_cell(value)) for value in values], numeric=numeric, many=many))
     console = output_console()
     for part in fitted_table(columns, console.width, always=1):
         console.print(part)
@@ -98,3 +98,14 @@ def _print_table(answer: pa.Table) -> None:
         console.print(
             Text(f"{shown.num_rows:,} of {answer.num_rows:,} rows; --csv and --json print them all", style="dim")
         )
+
+
+def _cell(value: Any) -> str:
+    """A value as a person reads it; of a whole record each field by its name, as far as it has a value."""
+    from docflow.cli.columns import spoken
+    from docflow.cli.terminal import printable
+
+    if not isinstance(value, dict):
+        return spoken(value)
+    named = ((printable(name), spoken(child)) for name, child in value.items())
+    return ", ".join(f"{name}: {text}" for name, text in named if text)

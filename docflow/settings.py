@@ -167,6 +167,20 @@ class CompactSettings(_Group):
     )
 
 
+class RetentionSettings(_Group):
+    """How long things are kept. Applied at the end of runs and by ``docflow compact``; for ever where not set."""
+
+    documents_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="days from its newest row after which a document is forgotten, with all that is kept of it"
+    )
+    words_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="days after which the words of pages go from the cache that nobody has read since"
+    )
+    runs_days: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="days after which the summaries of runs go (OUT/runs)"
+    )
+
+
 class ServeSettings(_Group):
     """The service (``docflow serve``): where it listens, who may use it, and what a request may cost."""
 
@@ -220,6 +234,32 @@ class GatewaySettings(_Group):
     route_policies: str = Field(
         "", description="JSON: for each route (chat, completion, embeddings) a strategy and its targets"
     )
+    health: str = Field(
+        "",
+        description="how upstreams are looked at: NAME=PATH,every=SECONDS,within=SECONDS, several with ; between them",
+    )
+    health_seconds: Annotated[float, Field(gt=0)] = Field(
+        10, description="seconds between two looks at an upstream that is well"
+    )
+    health_timeout_seconds: Annotated[float, Field(gt=0)] = Field(
+        5, description="longest time for an upstream to say how it is, in seconds"
+    )
+    answer_seconds: Annotated[float, Field(gt=0)] = Field(
+        300, description="longest time for an upstream's answer, or for a stream's beginning, in seconds"
+    )
+    silence_seconds: Annotated[float, Field(gt=0)] = Field(
+        60, description="longest silence of an upstream within a stream, in seconds"
+    )
+    wait_seconds: Annotated[float, Field(gt=0)] = Field(
+        60, description="how long a request waits for room at an upstream before it is told to come back (503)"
+    )
+    images: Annotated[int, Field(ge=0)] = Field(32, description="most images in one request")
+    image_bytes: Annotated[int, Field(ge=1)] = Field(
+        20_971_520, description="largest image in a request, in bytes (20 MiB)"
+    )
+    choices: Annotated[int, Field(ge=1)] = Field(16, description="most answers to one request (n)")
+    max_tokens: Annotated[int, Field(ge=1)] = Field(32_768, description="most tokens that a request may ask for")
+    seed: int | None = Field(None, description="makes the draws of weighted routes repeatable")
     key_requests_minute: Annotated[int, Field(ge=1)] | None = Field(
         None, description="requests a minute that one key may send (no limit when not set)"
     )
@@ -238,6 +278,18 @@ class TelemetrySettings(_Group):
     log_requests: bool = Field(
         False, description="with json, a line of its own also when a request's prompt is there, before it is answered"
     )
+
+
+class DaskSettings(_Group):
+    """Workers of the dask runner on this machine."""
+
+    workers: Annotated[int, Field(ge=1, le=1024)] | None = Field(
+        None, description="worker processes that --runner dask starts (as many as cores when not set)"
+    )
+
+
+RUNNERS = r"^(auto|direct|prefect|dask(=(tcp|tls)://[^\s;]+)?)$"
+"""What a runner is called."""
 
 
 def _joined(given: Any) -> Any:
@@ -269,14 +321,18 @@ class Settings(BaseSettings):
     concurrency: Annotated[int, Field(ge=1, le=1024)] | None = Field(
         None, description="documents in work at once (by default as many as the engine likes)"
     )
-    runner: str = Field("auto", description="auto, direct or prefect")
+    runner: Annotated[str, Field(pattern=RUNNERS)] = Field(
+        "auto", description="auto, direct, prefect, dask or dask=tcp://HOST:PORT"
+    )
     limits: DecodeLimits = DecodeLimits()
     reading: ReadingSettings = ReadingSettings()
     extraction: ExtractionSettings = ExtractionSettings()
     servers: ServerSettings = ServerSettings()
     costs: CostSettings = CostSettings()
     budget: BudgetSettings = BudgetSettings()
+    dask: DaskSettings = DaskSettings()
     compact: CompactSettings = CompactSettings()
+    retention: RetentionSettings = RetentionSettings()
     serve: ServeSettings = ServeSettings()
     gateway: GatewaySettings = GatewaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
@@ -306,9 +362,14 @@ ALIASES = {
     "serve.max_tokens": ("MAX_TOKENS_CAP",),
     "serve.context": ("VLLM_MAX_MODEL_LEN",),
     "serve.requests": ("VLLM_MAX_NUM_SEQS",),
+    "gateway.upstreams": ("GATEWAY_UPSTREAMS",),
+    "gateway.fallbacks": ("GATEWAY_FALLBACKS",),
     "gateway.route_policies": ("GATEWAY_ROUTE_POLICIES",),
+    "gateway.health": ("GATEWAY_HEALTH",),
 }
 """Further variables that name a setting; docflow's own variable for it counts more than these."""
+ENGINE_SERVERS = ("sglang", "vllm")
+"""The engines that are servers, as they are named."""
 SECRETS = ("engine", "fallbacks", "servers.api_key", "serve.keys", "gateway.upstreams")
 """Settings that may hold passwords or keys: no message quotes them."""
 
@@ -324,13 +385,31 @@ class _AliasSource(PydanticBaseSettingsSource):
         for key in ALIASES:
             if (name := _alias_of(key)) is not None:
                 group, _, last = key.rpartition(".")
-                (found.setdefault(group, {}) if group else found)[last] = os.environ[name]
+                (found.setdefault(group, {}) if group else found)[last] = _given_as(key, name)
         return found
 
 
 def _alias_of(key: str) -> str | None:
     """The variable, among those that name a setting beside its own, that is set."""
-    return next((name for name in ALIASES.get(key, ()) if os.environ.get(name)), None)
+    return next((name for name in ALIASES.get(key, ()) if _given_as(key, name)), None)
+
+
+def _given_as(key: str, variable: str) -> str:
+    """What a variable says of a setting. Of the gateway's upstreams, those are engines that are named as engines are:
+    the names of others are free, and nobody but the gateway knows how to ask them."""
+    text = os.environ.get(variable, "")
+    if key not in ("engine", "fallbacks") or not variable.startswith("GATEWAY_"):
+        return text
+    kept = []
+    for entry in (one.strip() for one in text.split(";")):
+        name, _, target = entry.partition("=")
+        if name not in ENGINE_SERVERS or target.startswith("litellm:"):
+            continue
+        if key == "fallbacks":
+            others = [other.strip() for other in target.split(",") if other.strip() in ENGINE_SERVERS]
+            entry = f"{name}={','.join(others)}" if others else ""
+        kept.append(entry)
+    return ";".join(entry for entry in kept if entry)
 
 
 class _FileSource(PydanticBaseSettingsSource):

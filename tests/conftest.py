@@ -16,7 +16,7 @@ settings.load_profile("patient")
 def _own_environment(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOCFLOW_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
     servers = ("DOCFLOW_ENGINE", "DOCFLOW_ENGINES", "DOCFLOW_FALLBACKS", "DOCFLOW_API_KEY")
-    gateway = ("GATEWAY_UPSTREAMS", "GATEWAY_FALLBACKS")
+    gateway = ("GATEWAY_UPSTREAMS", "GATEWAY_FALLBACKS", "GATEWAY_ROUTE_POLICIES", "GATEWAY_HEALTH")
     for name in ("PREFECT_API_URL", "PREFECT_HOME", *servers, *gateway):
         monkeypatch.delenv(name, raising=False)
 

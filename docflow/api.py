@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
 
-from docflow.runs.model import PREFECT_FROM, OnProgress, OnResult, Run, Runner, RunOptions
+from docflow.runs import PREFECT_FROM, OnProgress, OnResult, Run, Runner, RunOptions, begin, runner_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,26 +45,20 @@ def run(options: RunOptions, progress: OnProgress | None = None, on_result: OnRe
 def _run(
     options: RunOptions, progress: OnProgress | None, on_result: OnResult | None, *, prefect_from: int | None
 ) -> Run:
-    from docflow.runs.execution import Execution
-
-    with Execution(options, progress, on_result) as execution:
+    with begin(options, progress, on_result) as execution:
         if _runs_in_prefect(execution, prefect_from):
             from docflow.flows.running import run_as_flow
 
-            asked_for = _runner(options) == "prefect" or bool(os.environ.get("PREFECT_API_URL"))
+            asked_for = runner_of(options) == "prefect" or bool(os.environ.get("PREFECT_API_URL"))
             return run_as_flow(execution, only_if_long=not asked_for)
         return execution.run_direct()
 
 
-def _runner(options: RunOptions) -> str:
-    return options.runner or options.settings.runner
-
-
 def _runs_in_prefect(execution: Execution, prefect_from: int | None) -> bool:
-    runner = _runner(execution.options)
+    runner = runner_of(execution.options)
     if execution.options.out is None:  # the rows go straight to the caller: nothing to schedule or to try again
         return False
-    if runner != "auto":
+    if runner in ("direct", "prefect"):
         return runner == "prefect"
     if os.environ.get("PREFECT_API_URL") or _inside_a_flow():
         return True

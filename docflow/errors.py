@@ -21,6 +21,7 @@ DocflowError
         BadAnswer              answered something that is no answer
         NoEngine               no engine of the pool is usable                (exit code 3)
     StorageError               the dataset cannot be written or read
+    WorkerDied                 processes that work for a run died, or are gone
     InternalError              a fault in docflow itself, or in a user's program
 
 Each error knows the stage it belongs to, whether trying again can help, and what the user can do next.
@@ -185,6 +186,12 @@ class StorageError(DocflowError):
     """The dataset cannot be written or read."""
 
     stage = "store"
+
+
+class WorkerDied(DocflowError):
+    """Processes that worked for a run died over a document, or none of them can be reached any more."""
+
+    retryable = True
 
 
 class InternalError(DocflowError):

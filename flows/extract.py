@@ -26,13 +26,11 @@ from pydantic import AfterValidator, Field
 
 from docflow.documents.sources import find
 from docflow.errors import DocflowError, NothingToDo, UsageError
-from docflow.runs import RunOptions
+from docflow.runs import RunOptions, begin
 from docflow.runs.execution import Execution
 from docflow.runs.extractor import RETRY_SECONDS
 from docflow.settings import load_settings, without_credentials
 
-CHUNKS_AT_ONCE = 3
-"""One fills, one is finished and written, one may wait for its next attempt."""
 FLOW_RETRIES = 2
 """How often a run of a deployment is begun again that could not go on: no engine, no room for OUT, no SOURCE."""
 FLOW_RETRY_SECONDS = 60
@@ -112,7 +110,6 @@ def _retry_seconds() -> int:
     flow_run_name=_name_of_run,
     retries=FLOW_RETRIES,
     retry_delay_seconds=_retry_seconds(),
-    task_runner=ThreadPoolTaskRunner(max_workers=CHUNKS_AT_ONCE),  # type: ignore[arg-type]
     persist_result=False,
 )
 def extract(
@@ -161,7 +158,7 @@ def extract(
     if "-" in sources:
         raise UsageError("- stands for a list on standard input, which a flow does not have")
     try:
-        with Execution(options) as execution:
+        with begin(options) as execution:
             outcome = _run(execution)
     except NothingToDo:
         find(list(sources))  # raises for a source that is not there; one that is there is only empty
@@ -173,16 +170,20 @@ def extract(
 
 
 def _run(execution: Execution) -> State[dict[str, Any]]:
-    execution.run.runner = "prefect"
+    execution.run.runner = "prefect" if execution.runner == "direct" else execution.runner
     run_id = execution.run.id
     reporter = Reporter(execution)
     running[run_id] = execution, reporter
     try:
-        tasks = [run_chunk.submit(run_id, chunk.number) for chunk in execution.chunks()]
-        for future in tasks:
-            outcome = future.result(raise_on_failure=False)
-            if isinstance(outcome, BaseException):
-                execution.fail(outcome)
+        # Not the flow's own task runner: a flow has that before it is known how many chunks are at work at once.
+        with ThreadPoolTaskRunner(max_workers=execution.chunks_at_once + 1) as runner:
+            tasks = [
+                runner.submit(run_chunk, {"run_id": run_id, "number": chunk.number}) for chunk in execution.chunks()
+            ]
+            for future in tasks:
+                outcome = future.result(raise_on_failure=False)
+                if isinstance(outcome, BaseException):
+                    execution.fail(outcome)
         run = execution.summarise()
         reporter.end()
     finally:

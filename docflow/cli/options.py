@@ -47,9 +47,11 @@ Concurrency = Annotated[
     ),
 ]
 Runner = Annotated[
-    Literal["auto", "direct", "prefect"] | None,
+    str | None,
     typer.Option(
-        help="Run in this process (direct), as a Prefect flow (prefect), or let the number of documents decide (auto).",
+        metavar="RUNNER",
+        help="Run in this process (direct), as a Prefect flow (prefect), over worker processes of this machine (dask) "
+        "or of a Dask cluster (dask=tcp://HOST:PORT), or let the number of documents decide (auto).",
         show_default="auto",
         rich_help_panel=RUNNING,
     ),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from docflow.runs.model import (
     PREFECT_FROM,
     FailedDocument,
@@ -12,7 +14,11 @@ from docflow.runs.model import (
     Runner,
     RunOptions,
     new_run_id,
+    runner_of,
 )
+
+if TYPE_CHECKING:
+    from docflow.runs.execution import Execution
 
 __all__ = [
     "PREFECT_FROM",
@@ -23,9 +29,22 @@ __all__ = [
     "Run",
     "RunOptions",
     "Runner",
+    "begin",
     "execute",
     "new_run_id",
+    "runner_of",
 ]
+
+
+def begin(options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None) -> Execution:
+    """A run where its runner wants the documents done: in this process, or by workers of Dask. Raises UsageError."""
+    if runner_of(options).startswith("dask"):
+        from docflow.runs.scaling import ScaledExecution
+
+        return ScaledExecution(options, progress, on_result)
+    from docflow.runs.execution import Execution
+
+    return Execution(options, progress, on_result)
 
 
 def execute(options: RunOptions, progress: OnProgress | None = None, on_result: OnResult | None = None) -> Run:

@@ -106,6 +106,12 @@ class Chunk:
             self.sealed = True
             self.changed.notify_all()
 
+    def wait_sealed(self) -> None:
+        """Wait until nothing more is added."""
+        with self.changed:
+            while not self.sealed:
+                self.changed.wait(0.1)
+
     def wait(self, stopping: threading.Event, grace_seconds: float) -> None:
         """Wait until the chunk is whole; after ``stopping`` is set, ``grace_seconds`` more for what is in work."""
         deadline = None

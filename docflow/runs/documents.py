@@ -10,7 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from docflow.engines.base import Usage
+from docflow.engines.base import Engine, Usage
 from docflow.errors import DocflowError, InternalError, stack_of
 from docflow.extraction.result import ErrorInfo, Result
 from docflow.program import Program
@@ -37,16 +37,9 @@ def extract_work(
     Nothing when ``stopping`` was set before it began.
     """
     if work.copied:
-        copies = copied_results(work, store, stopping)
-        if stopping.is_set():
-            return []
-        if copies:
-            now = dt.datetime.now(dt.UTC)
-            # A copy costs nothing: what the document cost stands in the row that it is copied from.
-            return [
-                dataclasses.replace(copy, source=work.item.source, created_at=now, usage=Usage(), seconds=0.0)
-                for copy in copies
-            ]
+        copies = copies_for(work, store, stopping)
+        if copies or stopping.is_set():
+            return copies
     work.attempts += 1
     started = time.perf_counter()
     try:
@@ -59,7 +52,7 @@ def extract_work(
         else:
             log.error("document %s cannot be opened: %s\n%s", work.document_id, type(error).__name__, stack_of(error))
             said = InternalError(f"{type(error).__name__}: {error}")
-        return [_undecoded(work, said, resources, program, settings, time.perf_counter() - started)]
+        return [failed_result(work, said, resources.engine, program, settings, time.perf_counter() - started)]
     from docflow.extraction.splitting import extract_parts  # SGLang's front end: not before the first document is open
 
     document.read_with(resources.reader.words)
@@ -68,6 +61,19 @@ def extract_work(
         return []
     before, work.sent = work.sent, work.sent + max(result.attempts for result in results)
     return [dataclasses.replace(result, attempts=before + result.attempts) for result in results]
+
+
+def copies_for(work: Work, store: Store | None, stopping: threading.Event) -> list[Result[Any]]:
+    """What the same bytes gave under another name, as results of this one; nothing when they must be extracted."""
+    results = copied_results(work, store, stopping)
+    if stopping.is_set():
+        return []
+    now = dt.datetime.now(dt.UTC)
+    # A copy costs nothing: what the document cost stands in the row that it is copied from.
+    return [
+        dataclasses.replace(copy, source=work.item.source, created_at=now, usage=Usage(), seconds=0.0)
+        for copy in results
+    ]
 
 
 def copied_results(work: Work, store: Store | None, stopping: threading.Event) -> Sequence[Result[Any]]:
@@ -83,16 +89,15 @@ def copied_results(work: Work, store: Store | None, stopping: threading.Event) -
     return store.stored_results(work.document_id) if store is not None else ()
 
 
-def _undecoded(
+def failed_result(
     work: Work,
     error: DocflowError,
-    resources: Resources,
+    engine: Engine,
     program: Program,
     settings: ExtractionSettings,
     seconds: float,
 ) -> Result[Any]:
-    """The failed row of a document that could not be opened."""
-    engine = resources.engine
+    """The failed row of a document of which nothing is known but its error."""
     return Result(
         document_id=work.document_id,
         source=work.item.source,

@@ -400,7 +400,7 @@ class Execution:
         """Put a document of a chunk into work; waits while there is enough in work."""
         self._extractor.put(work, chunk)
 
-    def _take(self, work: Work, results: Sequence[Result[Any]]) -> None:
+    def _take(self, chunk: Chunk, work: Work, results: Sequence[Result[Any]]) -> None:
         """What a document gave is in its chunk."""
         with self._lock:
             for result in results:

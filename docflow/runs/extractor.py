@@ -5,6 +5,7 @@ documents -> threads (decoders and OCR are processes) -> rows -> chunks -> parts
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -32,19 +33,24 @@ RETRY_SECONDS = (1.0, 5.0)
 GRACE_SECONDS = 2.0
 """After an interruption, how long documents in work may take to be kept too."""
 
-OnTaken = Callable[[Work, Sequence[Result[Any]]], None]
+OnTaken = Callable[[Chunk, Work, Sequence[Result[Any]]], None]
 OnWritten = Callable[[Work], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """What is done with each document. ``store`` is None where rows go to the caller alone."""
+    """What is done with each document. ``store`` is None where rows go to the caller alone.
+
+    ``requested_model`` is what rows are filed by where another process leads the run: the model that this one found
+    first may be another server's.
+    """
 
     resources: Resources
     program: Program
     store: Store | None
     calibration: Calibration | None
     settings: ExtractionSettings
+    requested_model: str | None = None
 
 
 class Extractor:
@@ -136,6 +142,8 @@ class Extractor:
         if work.failure is not None and work.attempts < ATTEMPTS:
             chunk.try_again(work)
             return
+        if task.requested_model is not None:
+            results = [dataclasses.replace(result, requested_model=task.requested_model) for result in results]
         if task.calibration is not None:
             results = [task.calibration.apply(result, task.settings.accept_error) for result in results]
         rows = []
@@ -143,7 +151,7 @@ class Extractor:
             stored = [task.store.row(result) for result in results]
             results, rows = [result for result, _ in stored], [row for _, row in stored]
         if chunk.take(work, results, rows):
-            self._taken(work, results)
+            self._taken(chunk, work, results)
 
 
 def patiently(run: Callable[[], ChunkSummary], stopping: threading.Event) -> ChunkSummary:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
 import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from docflow.engines.base import Usage
-from docflow.settings import Settings
+from docflow.errors import UsageError
+from docflow.settings import RUNNERS, Settings, without_credentials
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -20,7 +22,8 @@ if TYPE_CHECKING:
     from docflow.extraction.result import ErrorInfo, Result
     from docflow.program import Program
 
-Runner = Literal["auto", "direct", "prefect"]
+Runner = str
+"""``auto``, ``direct``, ``prefect``, ``dask`` or ``dask=tcp://HOST:PORT``."""
 
 PREFECT_FROM = 20
 """With more documents than this to do, the auto runner takes Prefect: below, its server costs more than it gives."""
@@ -179,6 +182,17 @@ class Run:
         if self.budget:
             return OUT_OF_BUDGET
         return 1 if self.invalid or self.failed or self.skipped_failed else 0
+
+
+def runner_of(options: RunOptions) -> Runner:
+    """The runner that the options ask for. Raises UsageError for one that there is not."""
+    runner = options.runner or options.settings.runner
+    if not re.fullmatch(RUNNERS, runner):
+        raise UsageError(
+            f"there is no runner {without_credentials(runner)!r}",
+            hint="Runners are auto, direct, prefect, dask and dask=tcp://HOST:PORT.",
+        )
+    return runner
 
 
 OnProgress = Callable[[Progress], None]

@@ -161,6 +161,16 @@ class Store:
             ]
         return sorted(found, key=lambda result: result.first_page or 0)
 
+    def results_in(self, paths: Iterable[Place]) -> list[Result[Any]]:
+        """The results that parts hold. Raises StorageError when they cannot be read."""
+        found = []
+        for path in paths:
+            name = parts.program_of(path)
+            with parts.reading_errors(path):
+                rows = scan([path], self._schemas[name]).to_table().to_pylist()
+            found += [result_of(row, self._programs[name]) for row in rows]
+        return found
+
     # --- what is added ------------------------------------------------------------------------------------------
 
     def row(self, result: Result[Any]) -> tuple[Result[Any], Row]:

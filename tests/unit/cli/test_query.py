@@ -82,7 +82,7 @@ def test_sql_that_does_not_run_is_a_usage_error(out: Path, docflow: Run) -> None
     assert "--csv and --json" in str(docflow("query", out, "SELECT 1", "--csv", "--json").exception)
 
 
-def test_a_whole_record_is_shown_with_the_names_of_its_fields(out: Path) -> None:
+def test_a_whole_record_is_shown_with_the_names_of_its_fields(out: Path, docflow: Run) -> None:
     shown = docflow("query", out, "SELECT record FROM bill ORDER BY source").output
     assert "company: " in shown
     assert "total: " in shown

@@ -169,7 +169,8 @@ class Record:
             reason = reading.reason or hint.reason or ("unreadable" if reading.unreadable else "absent")
             raw = hint.raw if reading.value is None else str(reading.leaf.printed)
             return [Evidence(path, None, raw, None, None, None, sure, reason)]
-        raw = hint.raw or str(reading.leaf.printed)
+        # A tick has no text of its own, unless the engine says how it was printed.
+        raw = hint.raw or (None if isinstance(reading.leaf.printed, bool) else str(reading.leaf.printed))
         place = self.look_up(reading)
         text = text_of(reading.typed)
         if place is None or not place.pieces:

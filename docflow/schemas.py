@@ -6,11 +6,13 @@ import datetime as dt
 import json
 import keyword
 import re
+from collections.abc import Iterator
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError, create_model
 from pydantic_core import SchemaError as PydanticSchemaError
 
 from docflow.errors import SchemaError
@@ -73,6 +75,7 @@ def model_of(schema: dict[str, Any], name: str) -> type[BaseModel]:
     except jsonschema.SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "its top"
         raise SchemaError(f"the schema is not valid at {where}: {error.message}") from error
+    _check_patterns(schema)
     root = _resolve(schema, schema, 0)
     if root.get("type", "object") != "object" or not root.get("properties"):
         raise SchemaError(
@@ -83,13 +86,61 @@ def model_of(schema: dict[str, Any], name: str) -> type[BaseModel]:
 
 def violations(schema: dict[str, Any], record: BaseModel) -> list[tuple[tuple[str | int, ...], str]]:
     """Where a record breaks its schema's rules, as (path, message). Nulls count as left out."""
-    import jsonschema
     from referencing import Registry
 
     instance = _plain(record.model_dump(by_alias=True, exclude_none=True))
     # An empty registry: a reference to somewhere else is an error, never a download.
-    validator = jsonschema.Draft202012Validator(schema, registry=Registry())
+    validator = _validator_class()(schema, registry=Registry())
     return [(tuple(error.absolute_path), error.message) for error in validator.iter_errors(instance)]
+
+
+@lru_cache(maxsize=1)
+def _validator_class() -> Any:
+    import jsonschema
+
+    return jsonschema.validators.extend(  # type: ignore[no-untyped-call]
+        jsonschema.Draft202012Validator, {"pattern": _pattern}
+    )
+
+
+def _pattern(validator: Any, pattern: Any, instance: Any, schema: Any) -> Iterator[Any]:
+    """The keyword ``pattern`` in a time that grows with the text alone: Python's own search may take for ever."""
+    import jsonschema
+
+    if isinstance(instance, str) and not _matches(pattern, instance):
+        yield jsonschema.ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _matches(pattern: str, text: str) -> bool:
+    try:
+        _matcher(pattern).validate_python(text)
+    except ValidationError:
+        return False
+    return True
+
+
+@lru_cache(maxsize=256)
+def _matcher(pattern: str) -> TypeAdapter[str]:
+    """Raises PydanticSchemaError for a pattern that cannot be used."""
+    return TypeAdapter(Annotated[str, Field(pattern=pattern)])
+
+
+def _check_patterns(node: Any) -> None:
+    """Raises SchemaError for a pattern anywhere in a schema that cannot be used."""
+    if isinstance(node, dict):
+        if isinstance(pattern := node.get("pattern"), str):
+            try:
+                _matcher(pattern)
+            except PydanticSchemaError as error:
+                raise SchemaError(
+                    f"the pattern {pattern[:80]!r} cannot be used",
+                    hint="Look-around and back references are not taken.",
+                ) from error
+        for child in node.values():
+            _check_patterns(child)
+    elif isinstance(node, list):
+        for child in node:
+            _check_patterns(child)
 
 
 def _plain(value: Any) -> Any:

@@ -220,6 +220,13 @@ class ServeSettings(_Group):
         3_600, description="how long a conversation is kept after its last turn, in seconds"
     )
     data_dir: Path | None = Field(None, description="where jobs and their results are kept (in cache_dir when not set)")
+    programs: str = Field(
+        "", description="further programs that requests may name: FILE:NAME or MODULE:NAME, several with ; between them"
+    )
+    job_days: Annotated[float, Field(gt=0)] = Field(7, description="days after which a finished job and its files go")
+    jobs_bytes: Annotated[int, Field(ge=1)] = Field(
+        10_737_418_240, description="most bytes of all jobs together (10 GiB); a job beyond is refused"
+    )
 
 
 class GatewaySettings(_Group):

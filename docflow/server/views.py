@@ -7,11 +7,12 @@ from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from typing import Any
 
+from docflow.extraction.result import Result
 from docflow.fields import KIND_KEY
 from docflow.server.index import Entry
 from docflow.storage.corrections import Corrections, undecided
 from docflow.storage.overlay import Correction, Keys, Overlaid, keys_of, path_of, value_at
-from docflow.storage.rows import pages_text
+from docflow.storage.rows import evidence_row, pages_text
 from docflow.storage.schemas import leaf_fields
 from docflow.storage.typed_text import as_text
 
@@ -62,6 +63,12 @@ def document_view(entry: Entry, row: Row, corrections: Corrections) -> View:
         "lost": [correction.path for correction in overlaid.lost],
         "undecided": undecided(row, overlaid) if has_record else [],
     }
+
+
+def record_groups(result: Result[Any], schema: Mapping[str, Any]) -> list[View]:
+    """The values of a result that is in no dataset, as the page shows them."""
+    row: Row = {"record": result.data, "evidence": [evidence_row(one) for one in result.evidence]}
+    return _Groups(row, Overlaid(row)).of(schema)
 
 
 class _Groups:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from docflow.engines.base import Engine, ServerOptions
 from docflow.engines.members import Places
@@ -36,11 +36,13 @@ def create(
     settings: ServerSettings | None = None,
     *,
     places: Places | None = None,
+    model: str = "",
 ) -> Engine:
     """The engine that ``engines`` name, with ``fallbacks`` to stand in for it: a pool, unless it is a single local one.
 
-    Both are lists as ``parse_roles`` takes them; ``places`` are those that a pool shares with other processes. Raises
-    ConfigError for a bad name, EngineUnavailable when a package is missing.
+    Both are lists as ``parse_roles`` takes them; ``places`` are those that a pool shares with other processes,
+    ``model`` is what servers that name none are asked for (stand-ins have their own). Raises ConfigError for a bad
+    name, EngineUnavailable when a package is missing.
     """
     roles = parse_roles(engines, fallbacks)
     if roles.alone:
@@ -50,9 +52,11 @@ def create(
     settings = settings or ServerSettings()
     with ExitStack() as made:
         tiers = []
-        for specs in (roles.engines, *roles.fallbacks):
+        for number, specs in enumerate((roles.engines, *roles.fallbacks)):
             tier = []
-            for spec in specs:
+            for given in specs:
+                asked = given.is_server and not given.model and number == 0
+                spec = replace(given, model=model) if asked else given
                 engine = create_one(spec, settings)
                 made.callback(engine.close)
                 tier.append((spec, engine))

@@ -43,6 +43,7 @@ def service_app(settings: Settings, *, hosts: Sequence[str] | None = None) -> Ap
         version=version("docflow"),
         description="Typed, grounded data from documents, and an OpenAI-compatible gateway to the engines behind it.",
         lifespan=lifespan,
+        docs_url=None,  # its own page loads nothing from elsewhere
         redoc_url=None,
     )
     app.state.service = service

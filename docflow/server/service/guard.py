@@ -26,7 +26,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 log = logging.getLogger("docflow.service")
 
-OPEN = frozenset({"/", "/health", "/health/live", "/favicon.ico"})
+OPEN = frozenset({"/", "/health", "/health/live", "/docs", "/openapi.json", "/favicon.ico"})
 """Paths that need no key: they hold nothing of anybody's."""
 PUBLIC_PREFIX = "/static/"
 MOST_HEADER_BYTES = 16_384

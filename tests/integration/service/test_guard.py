@@ -22,10 +22,10 @@ def client() -> Iterator[TestClient]:
 
 
 def test_a_key_is_wanted_for_what_is_somebodys(client: TestClient) -> None:
-    assert client.get("/openapi.json").status_code == 401
+    assert client.get("/conversations").status_code == 401
     assert client.get("/health/live").status_code == 200
-    assert client.get("/openapi.json", headers={"authorization": "Bearer 0123456789abcdef-team"}).status_code == 200
-    assert client.get("/openapi.json", headers={"x-api-key": "0123456789abcdef-ops"}).status_code == 200
+    assert client.get("/conversations", headers={"authorization": "Bearer 0123456789abcdef-team"}).status_code == 200
+    assert client.get("/conversations", headers={"x-api-key": "0123456789abcdef-ops"}).status_code == 200
     refused = client.get("/v1/models", headers={"authorization": "Bearer wrong"})
     assert (refused.status_code, refused.json()["error"]["code"]) == (401, "invalid_api_key")
 

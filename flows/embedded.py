@@ -193,7 +193,7 @@ class EmbeddedServer:
         Whether the server answers. Raises ServerUnavailable.
         """
         deadline = time.monotonic() + START_SECONDS
-        while not self._answers():
+        while not self.answers():
             if self._process.poll() is not None:
                 raise ServerUnavailable(f"it ended with code {self._process.returncode}; see {self._home.folder / LOG}")
             if time.monotonic() > deadline:
@@ -203,7 +203,8 @@ class EmbeddedServer:
             time.sleep(0.2)
         return True
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
+        """Whether it answers now."""
         # A proxy that the environment names has no business with this machine's own port.
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:

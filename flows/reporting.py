@@ -5,6 +5,7 @@ A run does not depend on any of it: where the server cannot be told, the log say
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
@@ -26,7 +27,10 @@ FAILED_EVENT = "docflow.document.failed"
 
 
 class Reporter:
-    """Tells Prefect of one run; called from its flow and from its chunks' tasks."""
+    """Tells Prefect of one run; called from its flow and from its chunks' tasks.
+
+    While the run is at work it tells from a thread: a server that hesitates, or is away, holds up no chunk.
+    """
 
     def __init__(self, execution: Execution) -> None:
         self._execution = execution
@@ -34,22 +38,31 @@ class Reporter:
         self._told_at = 0.0
         self._failures_told = 0
         self._artifact: UUID | None = None
+        self._telling: threading.Thread | None = None
 
     def chunk_written(self) -> None:
-        """Tell of what failed since, and, not too often, where the run stands."""
+        """Tell of what failed since, and, not too often, where the run stands. Returns at once."""
         with self._lock:
-            _told(self._tell_failures)
-            if time.monotonic() - self._told_at >= SECONDS_BETWEEN:
-                self._told_at = time.monotonic()
-                _told(self._tell_progress)
+            if self._telling is None or not self._telling.is_alive():
+                context = contextvars.copy_context()  # which run of a task this is
+                self._telling = threading.Thread(target=context.run, args=(self._tell,), daemon=True)
+                self._telling.start()
 
     def end(self) -> None:
         """Tell how the run ended, once it is summarised."""
         run = self._execution.run
         with self._lock:
-            _told(self._tell_failures)
+            if self._telling is not None:
+                self._telling.join()
+        _told(self._tell_failures)
+        _told(self._tell_progress)
+        _told(lambda: create_markdown_artifact(markdown(run), key="docflow-extract", description=f"run {run.id}"))
+
+    def _tell(self) -> None:
+        _told(self._tell_failures)
+        if time.monotonic() - self._told_at >= SECONDS_BETWEEN:
+            self._told_at = time.monotonic()
             _told(self._tell_progress)
-            _told(lambda: create_markdown_artifact(markdown(run), key="docflow-extract", description=f"run {run.id}"))
 
     def _tell_progress(self) -> None:
         now = self._execution.now()

@@ -13,6 +13,9 @@ import logging
 import os
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from typing import Any
 
 from docflow.flows.embedded import EmbeddedServer, Home, ServerUnavailable, within
@@ -30,6 +33,8 @@ END_SECONDS = 120.0
 """Once the last document is finished, how long the flow may take to write it and to tell its server."""
 LEAVE_SECONDS = 15.0
 """The same after an interruption, when someone is waiting."""
+AWAY_SECONDS = 10.0
+"""The same while the server does not answer at all."""
 
 
 def run_as_flow(execution: Execution, *, only_if_long: bool = False) -> Run:
@@ -78,10 +83,12 @@ def _have_prefect(execution: Execution, only_if_long: bool) -> bool:
                 if os.environ.get("PREFECT_API_URL"):
                     with within(home.quiet):
                         import prefect.main
+                    _use_events()
                     return True
                 server = starting.enter_context(EmbeddedServer(home))
                 with within(server.environment):
                     import prefect.main  # noqa: F401 (Prefect reads its environment when it is imported)
+                _use_events()
                 _own = server
                 # After Prefect's own farewells, which still want to reach the server.
                 atexit.register(starting.pop_all().close)
@@ -107,10 +114,15 @@ def _in_thread(execution: Execution) -> Run:
     thread.start()
     while thread.is_alive() and not execution.stopping and not execution.is_through(within_seconds=1):
         pass
-    thread.join(LEAVE_SECONDS if execution.run.stopped else END_SECONDS)
+    _wait_for_end(thread, LEAVE_SECONDS if execution.run.stopped else END_SECONDS)
+    answers = _answers()
+    if not answers:
+        from docflow.flows.events import given_up
+
+        given_up.set()
     if not faults and not thread.is_alive():
         return execution.summarise()
-    fault = faults[0] if faults else TimeoutError("Prefect did not come to an end")
+    fault = faults[0] if faults else TimeoutError() if answers else ConnectionError()
     if isinstance(fault, DocflowError):
         raise fault
     log.error("the flow ended: %r", fault)
@@ -118,9 +130,47 @@ def _in_thread(execution: Execution) -> Run:
     return execution.run_direct()
 
 
+def _wait_for_end(thread: threading.Thread, seconds: float) -> None:
+    """Wait for a flow, while its server is there."""
+    deadline = time.monotonic() + seconds
+    answered = time.monotonic()
+    while thread.is_alive() and time.monotonic() < deadline:
+        thread.join(1)
+        if _answers():
+            answered = time.monotonic()
+        elif time.monotonic() - answered > AWAY_SECONDS:
+            return
+
+
+def _answers() -> bool:
+    """Whether the Prefect server answers, whatever it says."""
+    if _own is not None:
+        return _own.answers()
+    from prefect.settings import get_current_settings
+
+    url = get_current_settings().api.url
+    if url is None:  # Prefect has started one for itself, in this process
+        return True
+    try:
+        urllib.request.urlopen(f"{url}/health", timeout=5).close()  # noqa: S310 (the user's own setting)
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _use_events() -> None:
+    from docflow.flows import events  # not before Prefect has read its settings
+
+    events.use()
+
+
 def _run_flow(execution: Execution, faults: list[BaseException]) -> None:
+    from docflow.flows.events import given_up
     from docflow.flows.extract import begun, extract
 
+    given_up.clear()
     options = execution.options
     begun.set(execution)
     named: dict[str, Any] = {

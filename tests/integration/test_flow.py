@@ -264,7 +264,7 @@ def is_wanted(through):
     return running._have_prefect(execution, only_if_long=True)
 
 print(is_wanted(through=True))
-print(is_wanted(through=False), running._own._answers())
+print(is_wanted(through=False), running._own.answers())
 running._own.stop()
 for _ in range(2):
     try:

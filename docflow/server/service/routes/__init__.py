@@ -7,7 +7,7 @@ from typing import Protocol
 
 from fastapi import APIRouter
 
-from docflow.server.service.routes import conversations, docs, generate, health, metrics
+from docflow.server.service.routes import conversations, docs, extract, generate, health, metrics
 from docflow.server.service.state import Service
 
 
@@ -21,4 +21,4 @@ class Subject(Protocol):
         ...
 
 
-SUBJECTS: tuple[Subject, ...] = (metrics, generate, conversations, health, docs)
+SUBJECTS: tuple[Subject, ...] = (metrics, generate, conversations, extract, health, docs)

@@ -18,7 +18,7 @@ from typing import Any
 
 import dask
 import distributed
-from distributed.comm import CommClosedError
+from distributed.comm.core import CommClosedError
 from distributed.scheduler import KilledWorker
 from distributed.security import Security
 
@@ -30,7 +30,7 @@ from docflow.settings import without_credentials
 
 log = logging.getLogger("docflow.runs")
 
-CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 5.0
 START_SECONDS = 120.0
 """Longest time for the first of our own workers to come up: a few seconds, more on a busy machine."""
 DEATHS = 2
@@ -175,6 +175,7 @@ def own_workers(count: int) -> Iterator[distributed.Client]:
     security = Security.temporary()
     config = {
         "distributed.scheduler.allowed-failures": DEATHS - 1,
+        "distributed.scheduler.locks.lease-validation-interval": "1s",
     }
     with contextlib.ExitStack() as stack:
         stack.enter_context(dask.config.set(config))

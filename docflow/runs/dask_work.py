@@ -19,7 +19,7 @@ from docflow.runs.sessions import sessions
 TOPIC = "docflow"
 """Where workers tell how far they are with an order."""
 TELL_SECONDS = 0.5
-LEASE_SECONDS = 20.0
+LEASE_SECONDS = 10.0
 """A place at a server that a dead worker held is free again after this; a living one renews its lease all along."""
 LOOK_SECONDS = 5.0
 """How long a request waits for a place before it asks again: a run that has ended has no places any more."""

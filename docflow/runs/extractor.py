@@ -105,7 +105,7 @@ class Extractor:
                 if not error.retryable:
                     self._fault(error)
                 raise
-            parts = [str(path.relative_to(store.out)) for path in written]
+            parts = [store.name_of(path) for path in written]
         for work in finished:
             self._written(work)
         chunk.rows.clear()

@@ -321,7 +321,7 @@ class ScaledExecution(Execution):
             self._plan.forget(work)
             work.finished.set()
             self._give(results)
-        return Outcome(counted=counted, parts=tuple(str(path.relative_to(store.out)) for path in written))
+        return Outcome(counted=counted, parts=tuple(store.name_of(path) for path in written))
 
     # --- how it goes --------------------------------------------------------------------------------------------
 
@@ -381,14 +381,14 @@ def _for_workers(options: RunOptions) -> RunOptions:
     if reading.ocr_model is not None:
         reading = reading.model_copy(update={"ocr_model": reading.ocr_model.absolute()})
     engine = options.engine or settings.engine
-    texts = [engine] if isinstance(engine, str) else list(engine)
+    assert isinstance(engine, str | Sequence)  # others are refused before
     return replace(
         options,
         sources=(),
         program=_absolute(options.program) if isinstance(options.program, str) else options.program,
         schema=None if options.schema is None else _absolute(options.schema),
         out=options.out.absolute() if isinstance(options.out, Path) else options.out,
-        engine=[_engine_entry(entry) for entry in entries_of(texts)],
+        engine=[_engine_entry(entry) for entry in entries_of(engine)],
         settings=settings.model_copy(update={"reading": reading}),
     )
 

@@ -171,6 +171,10 @@ class Store:
             found += [result_of(row, self._programs[name]) for row in rows]
         return found
 
+    def name_of(self, path: Place) -> str:
+        """A part as it is named below OUT."""
+        return f"{parts.RECORDS}/{name_of(path)}"
+
     # --- what is added ------------------------------------------------------------------------------------------
 
     def row(self, result: Result[Any]) -> tuple[Result[Any], Row]:

@@ -139,8 +139,8 @@ class Metrics:
             version("docflow")
         ).set(1)
         self._states = _States()
-        registry.register(self._states)  # type: ignore[arg-type]
-        registry.register(gpus or Gpus())  # type: ignore[arg-type]
+        registry.register(self._states)
+        registry.register(gpus or Gpus())
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 

@@ -39,25 +39,26 @@ def compact(
     """
     from docflow.cli.terminal import printable
     from docflow.durations import read_duration
+    from docflow.runs.retention import apply_retention
     from docflow.settings import load_settings
     from docflow.storage.compacting import compact as merge
 
-    settings = load_settings().compact
+    settings = load_settings()
+    grace_seconds = settings.compact.grace_seconds
+    if grace is not None:
+        grace_seconds = 0.0 if grace.strip() == "0" else read_duration(grace)
+    notes = [] if dry_run else apply_retention(out, settings)
     done = merge(
         out,
-        grace_seconds=settings.grace_seconds
-        if grace is None
-        else 0.0
-        if grace.strip() == "0"
-        else read_duration(grace),
-        part_bytes=int(settings.part_mb * 2**20),
+        grace_seconds=grace_seconds,
+        part_bytes=int(settings.compact.part_mb * 2**20),
         dry_run=dry_run,
         told=lambda said: None if quiet or as_json else typer.echo(printable(said), err=True),
     )
     if as_json:
         typer.echo(json.dumps(asdict(done), indent=1))
     elif not quiet:
-        typer.echo("\n".join(_said(done)))
+        typer.echo("\n".join([*_said(done), *notes]))
 
 
 def _said(done: Compacted) -> list[str]:

@@ -80,6 +80,16 @@ class WordsCache:
             path.unlink(missing_ok=True)
         return len(found)
 
+    def remove_unused(self, seconds: float) -> int:
+        """Remove the pages that nobody has read for so long, whichever reader read them; how many there were."""
+        before, gone = time.time() - seconds, 0
+        for path in self.folder.glob("*/*.words"):
+            with contextlib.suppress(OSError):  # another process removes as well
+                if path.stat().st_mtime < before:
+                    path.unlink()
+                    gone += 1
+        return gone
+
     def _path(self, document_id: str, page: int) -> Path:
         name = _name(document_id)
         return self.folder / name[:2] / f"{name}-{page}-{self._version}.words"

@@ -39,6 +39,7 @@ from docflow.runs.resources import (
     open_engine,
     open_resources,
 )
+from docflow.runs.retention import tidy
 from docflow.runs.signals import stopped_by_signals
 from docflow.runs.summary import fallback_notes, write_run
 
@@ -303,6 +304,8 @@ class Execution:
         run.notes += fallback_notes(run, self._engine)
         if self._store is not None:
             write_run(self._store.out, run, self.options, self._program, self._engine.model)
+            with contextlib.suppress(StorageError):  # what should have gone by now goes the next time
+                run.notes += tidy(self._store.out, self.options.settings)
         return run
 
     def _passed_over(self) -> str:

@@ -27,6 +27,7 @@ from docflow.storage import parts, places
 from docflow.storage.arrow_types import merged, only_adds
 from docflow.storage.places import Place
 from docflow.storage.reading import part_schema, read_part, scan
+from docflow.storage.replaced import remove_replaced
 from docflow.storage.rows import FORMAT, FORMAT_KEY, PROGRAM_KEY, SCHEMA_KEY, row_schema
 from docflow.storage.schemas import leaf_fields
 from docflow.storage.snapshots import (
@@ -45,6 +46,8 @@ GRACE_SECONDS = 3600.0
 PART_BYTES = 128 << 20
 ORPHANED_SECONDS = 3600.0
 """After this time a merged part that no snapshot lists is nobody's: merging a group takes minutes."""
+TEMPORARY_NAMES = f".*-merged-*{places.TEMPORARY}"
+"""What parts are called, beside those that are there, while they are written."""
 _GROUP_ROWS = 10_000
 _GROUP_BYTES = 32 << 20
 """A row group has so many rows, or so many bytes in memory, at most: what a reader and ``compact`` hold at once."""
@@ -120,7 +123,6 @@ def compact(
     if not parts.program_folders(out):
         raise StorageError(f"{out} holds no dataset", hint="docflow extract SOURCE --out OUT writes one.")
     done = Compacted(dry_run=dry_run)
-    before = newest_snapshot(out)
     groups = _groups(out, part_bytes, done)
     for number, group in enumerate(groups, 1):
         rows = sum(part.rows for part in group.parts)
@@ -129,7 +131,7 @@ def compact(
             dead = sum(part.dead for part in group.parts)
             _count(done, group, rows - dead, dead, 0)
         else:
-            _merge(group, before, done)
+            _merge(group, done)
     if not dry_run:
         done.removed = remove_replaced(out, grace_seconds)
         _remove_orphans(out)
@@ -233,17 +235,18 @@ def _filled(found: Sequence[_Part], part_bytes: int) -> Iterator[list[_Part]]:
 # --- merging ------------------------------------------------------------------------------------------------------
 
 
-def _merge(group: _Group, before: Snapshot, done: Compacted) -> None:
+def _merge(group: _Group, done: Compacted) -> None:
     """Write a group as one part and let that count in its place. Raises StorageError."""
+    before = newest_snapshot(group.out)
     counting = Counting(group.dead, group.doubled)
     target = group.target
     try:
         rows = _write(group, target, counting)
         size = _size(target) if rows else 0
-    except (FileNotFoundError, StorageError):
-        if all(part.path.exists() for part in group.parts):
+    except StorageError:
+        if newest_snapshot(group.out).number == before.number and all(part.path.exists() for part in group.parts):
             raise
-        done.changed += len(group.parts)  # some went meanwhile
+        done.changed += len(group.parts)  # some went meanwhile, or what was being written had to be forgotten
         return
     now = time.time()
 
@@ -369,29 +372,6 @@ def _size(path: Place) -> int:
 
 
 # --- what goes ----------------------------------------------------------------------------------------------------
-
-
-def remove_replaced(out: Place, grace_seconds: float) -> int:
-    """Remove the parts that merged ones have stood in for longer than the grace time; how many. Raises StorageError."""
-    long_ago = time.time() - grace_seconds
-    gone = 0
-    if not any(one.since <= long_ago for one in newest_snapshot(out).replaced.values()):
-        return 0
-    with parts.locked(out), parts.storage_errors(out):
-        old = {name: one for name, one in newest_snapshot(out).replaced.items() if one.since <= long_ago}
-        for name, one in old.items():
-            path = out / parts.RECORDS / name
-            with contextlib.suppress(FileNotFoundError):
-                if identity_of(path) == one.identity:  # else it was written anew since, and counts
-                    places.remove(path)
-                    gone += 1
-        commit(out, lambda newest: _without(newest, old))
-    return gone
-
-
-def _without(newest: Snapshot, old: dict[str, Replaced]) -> Snapshot | None:
-    left = {name: one for name, one in newest.replaced.items() if old.get(name) != one}
-    return None if len(left) == len(newest.replaced) else replace(newest, replaced=left)
 
 
 def _remove_orphans(out: Place) -> None:

@@ -49,7 +49,7 @@ EXTRACT_BODY: dict[str, Any] = {
     }
 }
 
-_REFUSED: dict[int | str, dict[str, Any]] = {
+REFUSED: dict[int | str, dict[str, Any]] = {
     400: {"description": "the request or its only document is broken"},
     401: {"description": "a key is wanted"},
     408: {"description": "the request did not arrive in time"},
@@ -59,4 +59,3 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     503: {"description": "too many requests, or no engine: come back after Retry-After"},
     504: {"description": "the engine did not answer in time"},
 }
-EXTRACT_RESPONSES = _REFUSED

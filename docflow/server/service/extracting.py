@@ -76,6 +76,7 @@ class Extraction:
         self._closing.set()
         self.resources.close()
         self._workers.end()
+        self.uploads.close()
 
     @contextlib.contextmanager
     def place(self) -> Iterator[None]:

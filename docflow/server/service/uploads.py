@@ -8,10 +8,14 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import fcntl
 import json
+import os
 import re
 import secrets
 import shutil
+import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -60,10 +64,22 @@ class Uploads:
     """Takes in requests, each into a folder of its own below ``folder``, which belongs to this user alone."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for left in folder.iterdir():
+            if time.time() - left.stat().st_mtime < 60:  # of one that is just starting, perhaps
+                continue
+            if (descriptor := _lock(left)) is not None:  # of a service that was killed
+                shutil.rmtree(left, ignore_errors=True)
+                os.close(descriptor)
+        self._folder = Path(tempfile.mkdtemp(dir=folder))
+        self._lock = _lock(self._folder)
         self._json = asyncio.Semaphore(_JSON_AT_ONCE)
-        shutil.rmtree(folder, ignore_errors=True)  # of a service that was killed
-        folder.mkdir(mode=0o700, parents=True)
+
+    def close(self) -> None:
+        """Remove what is left of requests that were in work."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
 
     async def receive(self, request: Request, *, most_bytes: int, most_files: int) -> Received:
         """The documents and fields of a request, multipart or JSON. Raises Refusal."""
@@ -114,6 +130,20 @@ class Uploads:
         async with self._json:
             await asyncio.to_thread(_take_json, body, sink)
         body.unlink()
+
+
+def _lock(folder: Path) -> int | None:
+    """A descriptor that holds the folder for this process; None where another holds it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 class _Sink:

@@ -16,7 +16,7 @@ from docflow.extraction.result import Result
 from docflow.program import Program
 from docflow.server.service.answers import document_json, dumped, error_of
 from docflow.server.service.asked import Asked
-from docflow.server.service.described import EXTRACT_BODY, EXTRACT_RESPONSES
+from docflow.server.service.described import EXTRACT_BODY, REFUSED
 from docflow.server.service.engines import engines_of
 from docflow.server.service.events import event, streamed, until_gone, wants_events
 from docflow.server.service.exchange import Exchange, exchange_of
@@ -61,7 +61,7 @@ def programs(request: Request) -> dict[str, Any]:
     }
 
 
-@router.post("/v1/extract", openapi_extra=EXTRACT_BODY, responses=EXTRACT_RESPONSES)
+@router.post("/v1/extract", openapi_extra=EXTRACT_BODY, responses=REFUSED)
 async def extract(
     request: Request,
     view: Annotated[

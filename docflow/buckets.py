@@ -23,7 +23,9 @@ import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes, urlsplit
 
 from docflow.errors import UsageError
 
@@ -37,12 +39,24 @@ LIST_PAGE = 1000
 _URI = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _CODE = re.compile(r"(?:<Code>|\"reason\": \")(\w+)")
 _KEY = re.compile(r'Path "(.*?)" contained|parsing Path "(.*?)":', re.DOTALL)
+NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
+"""What stores answer (the ``strerror`` of a FileNotFoundError) where not even the bucket is there."""
 _STATUS = re.compile(r"status code: (\d{3}[^:\n]*)")
 
 
 def is_uri(text: str) -> bool:
     """Whether a text names a place by URI, of whatever kind."""
     return _URI.match(text) is not None
+
+
+def local_path(uri: str) -> Path | None:
+    """The path that a file URI names; None for a URI of another kind. Raises UsageError for a file elsewhere."""
+    if not uri.lower().startswith("file://"):
+        return None
+    parsed = urlsplit(uri)
+    if parsed.netloc not in ("", "localhost") or not parsed.path:
+        raise UsageError(f"{uri}: only files of this machine can be named so", hint="Write file:///PATH.")
+    return Path(os.fsdecode(unquote_to_bytes(parsed.path)))
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -136,7 +150,12 @@ class BucketPath:
 
     def is_dir(self) -> bool:
         """Whether any key lies below this one."""
-        return next(self.objects(), None) is not None
+        try:
+            return next(self.objects(), None) is not None
+        except OSError as error:
+            if error.errno == errno.EINVAL:  # one that cannot be used, but lies there
+                return True
+            raise
 
     def exists(self) -> bool:
         return self.is_file() or self.is_dir()
@@ -260,7 +279,7 @@ class BucketPath:
         import obstore
 
         store = _store(self.scheme, self.bucket, patient=False)
-        with _store_errors(self):
+        with _store_errors(self), contextlib.suppress(obstore.exceptions.InvalidPathError):
             next(obstore.list(store, self.key or None, chunk_size=1), None)
 
 
@@ -387,7 +406,10 @@ def _store_errors(path: BucketPath) -> Iterator[None]:
         name = f": {key[1] or key[2]!r}" if key else ""
         raise OSError(errno.EINVAL, f"a key lies there that cannot be used{name}", str(path)) from None
     except theirs.BaseError as error:
-        raise OSError(errno.EIO, _reason(error, "the store does not answer"), str(path)) from None
+        reason = _reason(error, "the store does not answer")
+        if reason in NO_BUCKET:
+            raise FileNotFoundError(errno.ENOENT, reason, str(path)) from None
+        raise OSError(errno.EIO, reason, str(path)) from None
 
 
 def _reason(error: Exception, otherwise: str) -> str:

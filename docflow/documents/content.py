@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from docflow.errors import BrokenDocument, LimitExceeded, SourceUnreadable, UnsupportedDocument
 
 if TYPE_CHECKING:
-    from docflow.documents.sources import SourceItem
+    from docflow.buckets import BucketPath
+    from docflow.documents.item import SourceItem
     from docflow.settings import DecodeLimits
 
 
@@ -17,7 +18,12 @@ def read_content(item: SourceItem, limits: DecodeLimits) -> bytes:
     """The bytes of the file. Raises DocumentError: the item's own, if it has one; for an empty or too large file."""
     if item.error is not None:
         raise item.error
-    data = item.data if item.data is not None else _read_file(item, limits)
+    if item.data is not None:
+        data = item.data
+    elif item.location is not None:
+        data = _read_object(item.location, limits)
+    else:
+        data = _read_file(item, limits)
     if not data:
         raise BrokenDocument("the file is empty")
     _check_size(len(data), limits)
@@ -37,6 +43,18 @@ def _read_file(item: SourceItem, limits: DecodeLimits) -> bytes:
             return file.read()
     except OSError as error:
         raise SourceUnreadable(f"the file cannot be opened: {error.strerror}") from error
+
+
+def _read_object(location: BucketPath, limits: DecodeLimits) -> bytes:
+    _check_size(location.size or 0, limits)
+    try:
+        # What a listing said of its size may be out of date, or a lie.
+        return location.read_up_to(int(limits.file_mb * (1 << 20)) + 1)
+    except OSError as error:
+        raise SourceUnreadable(
+            f"the object cannot be read: {error.strerror}",
+            hint="Check that the store can be reached, and what the credentials in the environment allow.",
+        ) from error
 
 
 def _check_size(size: int, limits: DecodeLimits) -> None:

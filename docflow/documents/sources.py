@@ -1,4 +1,5 @@
-"""Where documents come from: files, folders, globs, a list on standard input; in Python also what is in memory.
+"""Where documents come from: files, folders, globs, buckets, a list on standard input; in Python also what is in
+memory.
 
 Folders are read lazily, one at a time, so that the first document of a million is at hand at once. Links to
 folders are not followed (a loop, or a link out of what was asked for, leads nowhere); links to files are.
@@ -12,42 +13,19 @@ import os
 import re
 import stat
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
+from docflow.buckets import BucketPath, is_uri, local_path
+from docflow.documents.bucket_sources import bucket_item, found_at, object_uri, objects_below, unlisted
+from docflow.documents.item import NOT_DOCUMENTS
+from docflow.documents.item import SourceItem as SourceItem
+from docflow.documents.item import encoded as encoded
 from docflow.documents.sniff import HEAD_BYTES, SUFFIXES, media_type
-from docflow.errors import DocumentError, NothingToDo, SourceUnreadable, UsageError
+from docflow.errors import NothingToDo, SourceUnreadable, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
-
-NOT_DOCUMENTS = frozenset(
-    ".avro .bak .c .cfg .conf .cpp .css .csv .db .doc .docx .duckdb .eml .exe .gz .h .htm .html .ini .ipynb .js"  # noqa: SIM905
-    " .json .jsonl .lock .log .md .mp3 .mp4 .msg .ods .odt .parquet .pickle .pkl .ppt .pptx .ps .py .pyc .rst .rtf"
-    " .sh .so .sqlite .svg .tar .tmp .toml .tsv .txt .wav .xls .xlsx .xml .yaml .yml .zip".split()
-)
-"""Suffixes of files that a folder is likely to hold beside its documents: passed over without a look inside."""
-
-
-@dataclass(frozen=True, slots=True)
-class SourceItem:
-    """One thing to open. ``source`` names it in the dataset: relative to the SOURCE that was asked for (to the working
-    directory where several were), or a URI.
-
-    Either ``path`` or ``data`` is set, or ``error``: then it was found but cannot be read, and opening it raises
-    that error. ``size`` is in bytes, ``mtime`` in seconds since 1970, where known. ``stamp`` is a text that changes
-    whenever the content does, ``changed`` when that last happened, or might have, in seconds since 1970.
-    """
-
-    source: str
-    path: Path | None = None
-    data: bytes | None = None
-    size: int | None = None
-    mtime: float | None = None
-    error: DocumentError | None = None
-    stamp: str | None = None
-    changed: float | None = None
 
 
 def find(
@@ -60,13 +38,16 @@ def find(
 
     A source is a file, a folder (searched with everything below it), a glob (``*``, ``?``, ``[...]``, ``**``), or
     ``-``: then ``stdin`` lists files and folders, one a line. Relative ones start at ``base`` (default: the working
-    directory). A file that is named is always taken, whatever it holds. In folders and globs, files with a
-    document's suffix are taken, and others whose first bytes are a document's; hidden ones are not.
+    directory). A URI (``file://``, ``s3://``, ``gs://``, ``az://``) names the same on this machine or in a bucket. A
+    file that is named is always taken, whatever it holds. In folders and globs, files with a document's suffix are
+    taken, and others whose first bytes are a document's; hidden ones are not.
 
     Files are named relative to the source that was given. Where several are given, or a list, they are named relative
-    to ``base`` (a file URI outside of it), so that files of one name in two folders can be told apart.
+    to ``base`` (a file URI outside of it), so that files of one name in two folders can be told apart; objects in
+    buckets go by their URIs then.
 
-    Raises NothingToDo for a file or folder that does not exist, UsageError for a source that cannot be one.
+    Raises NothingToDo for a file or folder that does not exist, UsageError for a source that cannot be one,
+    SourceUnreadable for a store that does not answer or refuses.
     """
     if isinstance(sources, str | Path | SourceItem):
         sources = [sources]
@@ -102,14 +83,17 @@ class Sources(Iterator[SourceItem]):
         text = os.fspath(source)
         if not text or "\0" in text:
             raise UsageError("a source needs a name")
+        if isinstance(source, str) and is_uri(text):
+            local = local_path(text)
+            if local is None:
+                return self._in_bucket(text, whole=self._several)
+            text = os.fspath(local)
         path = self._base / text
         try:
             status = path.stat()
         except OSError as error:
             if isinstance(source, str) and (magic := _MAGIC.search(text)):
                 return self._matching(text, magic.start())
-            if re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text):
-                raise UsageError(f"{text}: only files and folders of this machine can be a source") from error
             if isinstance(error, PermissionError):
                 return iter((_unreadable(self._name(path), error),))
             raise NothingToDo(f"{text}: {error.strerror or error}", hint="Check the name of the source.") from error
@@ -131,6 +115,15 @@ class Sources(Iterator[SourceItem]):
             text = (os.fsdecode(line) if isinstance(line, bytes) else line).rstrip("\r\n")
             if not text:
                 continue
+            if is_uri(text):
+                try:
+                    if (local := local_path(text)) is None:
+                        yield from self._in_bucket(text, whole=True)
+                        continue
+                    text = os.fspath(local)
+                except (UsageError, SourceUnreadable) as error:
+                    yield unlisted(text, error)
+                    continue
             path = self._base / text
             source = self._from_base(path)
             try:
@@ -201,10 +194,31 @@ class Sources(Iterator[SourceItem]):
         folder, rest = self._base / text[:start], text[start:]
         if not folder.is_dir():
             raise NothingToDo(f"{text}: there is no folder {text[:start]}", hint="Check the name of the source.")
-        try:
-            return self._folder(folder, self._prefix(folder), _Glob(rest))
-        except re.error as error:
-            raise UsageError(f"{text}: this is no pattern that files can match") from error
+        return self._folder(folder, self._prefix(folder), _glob(rest))
+
+    def _in_bucket(self, uri: str, *, whole: bool) -> Iterator[SourceItem]:
+        """An object, or those below what a URI names, or those that a glob in it matches.
+
+        ``whole`` names them by their URIs. What is wrong with the place itself is raised now.
+        """
+        magic = _MAGIC.search(uri)
+        path = BucketPath.of(uri)
+        found = None if uri.endswith("/") else found_at(path)
+        if found is not None:
+            return iter((bucket_item(object_uri(found) if whole else encoded(found.name), found),))
+        glob = None
+        if magic and not (path.key and path.is_dir()):
+            start = uri.rfind("/", 0, magic.start()) + 1
+            path, glob = BucketPath.of(uri[:start]), _glob(uri[start:])
+        if not path.is_dir():
+            raise NothingToDo(
+                f"{uri}: there is no such object, and none below it", hint="Check the name of the source."
+            )
+        prefix = object_uri(path) + "/" if whole else ""
+        return objects_below(path, prefix, glob.takes if glob else None, self._pass_over)
+
+    def _pass_over(self) -> None:
+        self.skipped += 1
 
 
 _MAGIC = re.compile(r"[*?\[]")
@@ -236,6 +250,13 @@ class _Glob:
                 not whole or self._matches(names, parts[1:], whole=True) or self._matches(names[1:], parts, whole=True)
             )
         return first.fullmatch(names[0]) is not None and self._matches(names[1:], parts[1:], whole=whole)
+
+
+def _glob(text: str) -> _Glob:
+    try:
+        return _Glob(text)
+    except re.error as error:
+        raise UsageError(f"{text}: this is no pattern that files can match") from error
 
 
 def _regex(part: str) -> re.Pattern[str]:
@@ -290,19 +311,6 @@ def _unreadable(source: str, error: OSError | ValueError, *, folder: bool = Fals
 
 
 # --- names ----------------------------------------------------------------------------------------------------
-
-
-_LOOKS_ENCODED = re.compile(rb"%(?=[0-9A-Fa-f]{2})")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]|[\udc80-\udcff]")
-
-
-def encoded(name: str) -> str:
-    """A file name as text that can stand in a dataset: bytes that are not UTF-8, and control characters, as %XX.
-
-    A % that would read as one of these is encoded too, so that different files never share a name.
-    """
-    name = os.fsdecode(_LOOKS_ENCODED.sub(b"%25", os.fsencode(name)))
-    return _CONTROL.sub(lambda match: "".join(f"%{byte:02X}" for byte in os.fsencode(match[0])), name)
 
 
 def file_uri(path: str | Path) -> str:

@@ -16,12 +16,11 @@ import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
-from urllib.parse import unquote_to_bytes, urlsplit
 
 import pyarrow as pa
 
-from docflow.buckets import BucketPath, is_uri
-from docflow.errors import StorageError, UsageError
+from docflow.buckets import BucketPath, is_uri, local_path
+from docflow.errors import StorageError
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -45,12 +44,7 @@ def place_of(text: str | os.PathLike[str] | BucketPath) -> Place:
     name = os.fspath(text)
     if not isinstance(text, str) or not is_uri(name):
         return Path(text)
-    if not name.lower().startswith("file://"):
-        return BucketPath.of(name)
-    parsed = urlsplit(name)
-    if parsed.netloc not in ("", "localhost") or not parsed.path:
-        raise UsageError(f"{name}: only files of this machine can be named so", hint="Write file:///PATH.")
-    return Path(os.fsdecode(unquote_to_bytes(parsed.path)))
+    return local_path(name) or BucketPath.of(name)
 
 
 # --- writing ------------------------------------------------------------------------------------------------------

@@ -97,7 +97,9 @@ def forget(out: Path, document_ids: Collection[str]) -> int:
 
 
 def _file(item: SourceItem) -> int:
-    name = item.source.encode() if item.path is None else os.fsencode(item.path)
+    name = (item.source if item.location is None else str(item.location)).encode("utf-8", "surrogateescape")
+    if item.path is not None:
+        name = os.fsencode(item.path)
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
 
 

@@ -17,11 +17,16 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import pytest
+
+from docflow import buckets
+from docflow.buckets import BucketPath
 from tests.engines.loopback import LoopbackServer, Received, read_message, reset, response
 
 KEY_ID, SECRET = "AKIDOFTHETESTS", "secret-of-the-tests"
@@ -52,6 +57,16 @@ class S3:
             (self.folder / name).mkdir()
         else:
             urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT"), timeout=30).close()
+
+
+def bucket_of(server: S3, monkeypatch: pytest.MonkeyPatch, url: str | None = None) -> BucketPath:
+    """A new bucket, which this process can reach, through a proxy at ``url`` if there is one."""
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    server.make_bucket(name)
+    for variable, value in server.environment(url).items():
+        monkeypatch.setenv(variable, value)
+    buckets.forget_clients()
+    return BucketPath("s3", name)
 
 
 @contextlib.contextmanager

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,38 +15,7 @@ from docflow.buckets import BucketPath
 from docflow.errors import StorageError
 from docflow.storage import places
 from tests.integration import object_stores
-from tests.integration.object_stores import S3, StoreProxy
-
-
-@pytest.fixture(scope="module")
-def rclone() -> Iterator[S3]:
-    with object_stores.rclone() as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def moto() -> Iterator[S3]:
-    with object_stores.moto() as server:
-        yield server
-
-
-@pytest.fixture(params=["rclone", "moto"])
-def server(request: pytest.FixtureRequest) -> S3:
-    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
-
-
-@pytest.fixture(autouse=True)
-def _no_clients_of_other_tests() -> None:
-    buckets.forget_clients()
-
-
-def bucket_of(server: S3, monkeypatch: pytest.MonkeyPatch, url: str | None = None) -> BucketPath:
-    """A new bucket, which this process can reach, through a proxy at ``url`` if there is one."""
-    name = f"bucket-{uuid.uuid4().hex[:12]}"
-    server.make_bucket(name)
-    for variable, value in server.environment(url).items():
-        monkeypatch.setenv(variable, value)
-    return BucketPath("s3", name)
+from tests.integration.object_stores import S3, StoreProxy, bucket_of
 
 
 def test_what_was_put_can_be_read_listed_and_removed(server: S3, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -186,10 +186,20 @@ def test_a_source_that_does_not_exist_is_nothing_to_do(tmp_path: Path, source: s
         find(source, base=tmp_path)
 
 
-@pytest.mark.parametrize("source", ["", "a\0b", "s3://bucket/key", []])
+@pytest.mark.parametrize("source", ["", "a\0b", "http://host/a.pdf", "s3://", "s3://key:secret@bucket/a.pdf", []])
 def test_what_cannot_be_a_source_is_a_usage_error(tmp_path: Path, source: str) -> None:
     with pytest.raises(UsageError):
         find(source, base=tmp_path)
+
+
+def test_a_file_uri_names_a_file_of_this_machine(tmp_path: Path) -> None:
+    fill(tmp_path, "a b.png", "docs/c.png")
+    assert names((tmp_path / "a b.png").as_uri(), base=tmp_path) == ["a b.png"]
+    assert names((tmp_path / "docs").as_uri(), base=tmp_path) == ["c.png"]
+    lines = io.BytesIO(f"{(tmp_path / 'docs').as_uri()}\nhttp://host/a.png\n".encode())
+    found = list(find("-", base=tmp_path, stdin=lines))
+    assert [item.source for item in found] == ["docs/c.png", "http://host/a.png"]
+    assert found[1].error is not None
 
 
 def test_an_unreadable_folder_is_reported_and_its_neighbours_are_read(tmp_path: Path) -> None:

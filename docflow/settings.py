@@ -282,6 +282,9 @@ class TelemetrySettings(_Group):
         "text", description="a line for each request to docflow serve: off, text (for people) or json"
     )
     log_file: Path | None = Field(None, description="where those lines go (standard output when not set)")
+    metrics_file: Path | None = Field(
+        None, description="file to which runs add their metrics, for node exporter's textfile collector (*.prom)"
+    )
     log_requests: bool = Field(
         False, description="with json, a line of its own also when a request's prompt is there, before it is answered"
     )

@@ -93,6 +93,7 @@ def extract(
     verify: options.Verify = False,
     cheap_first: options.CheapFirst = False,
     budget: options.Budget = None,
+    metrics_file: options.MetricsFile = None,
     estimate: Annotated[
         bool,
         typer.Option(
@@ -143,6 +144,7 @@ def extract(
         accept_error=accept_error,
         split=split,
         budget=budget,
+        metrics_file=metrics_file,
     )
     settings = options.second_opinions(load_settings(flags), verify=verify, cheap_first=cheap_first)
     run_options = RunOptions(

@@ -129,6 +129,16 @@ Budget = Annotated[
 Dataset = Annotated[Path, typer.Argument(metavar="OUT", help="The folder that docflow extract wrote to.")]
 
 
+MetricsFile = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Add the run's figures to this file (NAME.prom), which Prometheus' node exporter reads: documents, "
+        "failures, speed, tokens, cost.",
+        rich_help_panel=RUNNING,
+    ),
+]
+
 UNSURE = 0.8
 """The confidence under which --verify and --cheap-first ask again, where the settings name none."""
 
@@ -153,6 +163,7 @@ def given(
     accept_error: str | None = None,
     split: bool = False,
     budget: Sequence[str] | None = None,
+    metrics_file: Path | None = None,
 ) -> dict[str, Any]:
     """The settings that were given as flags, by key."""
     flags = {
@@ -165,6 +176,7 @@ def given(
         "reading.ocr_model": ocr_model,
         "extraction.accept_error": None if accept_error is None else read_share(accept_error),
         "extraction.split": split or None,
+        "telemetry.metrics_file": metrics_file,
         **read_budget(budget or ()),
     }
     return {key: value for key, value in flags.items() if value is not None}

@@ -46,6 +46,7 @@ def watch(
     locale: options.Locale = None,
     ocr_model: options.OcrModel = None,
     split: options.Split = False,
+    metrics_file: options.MetricsFile = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")] = False,
 ) -> None:
     """Extract what comes into a folder, until Ctrl-C.
@@ -75,6 +76,7 @@ def watch(
         locale=locale,
         ocr_model=ocr_model,
         split=split,
+        metrics_file=metrics_file,
     )
     settings = load_settings(flags)
     run_options = RunOptions(

@@ -306,7 +306,20 @@ class Execution:
             write_run(self._store.out, run, self.options, self._program, self._engine.model)
             with contextlib.suppress(StorageError):  # what should have gone by now goes the next time
                 run.notes += tidy(self._store.out, self.options.settings)
+        self._write_metrics()
         return run
+
+    def _write_metrics(self) -> None:
+        """Add the run to the file of metrics, where one is wanted. What is extracted stays, whatever becomes of it."""
+        settings = self.options.settings
+        if settings.telemetry.metrics_file is None:
+            return
+        from docflow.runs.metrics_file import write_metrics
+
+        try:
+            write_metrics(settings.telemetry.metrics_file, self.run, settings.costs)
+        except StorageError as error:
+            self.run.notes.append(error.message)
 
     def _passed_over(self) -> str:
         count = self._sources.skipped

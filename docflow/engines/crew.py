@@ -244,7 +244,8 @@ class Crew(Generic[M]):
     def _wants_a_look(self, server: Server[M], at_once: bool) -> bool:
         if server.breaker.state == "open":
             return at_once or server.breaker.due
-        if server.look_seconds is not None and self._clock() - server.looked_at >= server.look_seconds:
+        known_at = max(server.looked_at, server.heard_at)
+        if server.look_seconds is not None and self._clock() - known_at >= server.look_seconds:
             return True
         return self._is_silent(server)
 

@@ -13,7 +13,8 @@ from starlette.exceptions import HTTPException
 
 from docflow.errors import DocflowError, stack_of
 from docflow.server.service.exchange import exchange_of
-from docflow.server.service.guard import App, Guard
+from docflow.server.service.fitting import check_limits
+from docflow.server.service.guard import App, Guard, Receive, Scope, Send
 from docflow.server.service.keys import Keys
 from docflow.server.service.refusals import Refusal, refusal_of, rendered
 from docflow.server.service.routes import SUBJECTS
@@ -29,6 +30,7 @@ def service_app(settings: Settings, *, hosts: Sequence[str] | None = None) -> Ap
     ``hosts`` are the Host headers that are answered where there are no keys; None for any. Raises ConfigError.
     """
     keys = Keys.parse(settings.serve.keys.get_secret_value() if settings.serve.keys else "")
+    check_limits(settings.serve)
     service = Service(settings, keys)
 
     @asynccontextmanager
@@ -55,7 +57,12 @@ def service_app(settings: Settings, *, hosts: Sequence[str] | None = None) -> Ap
     app.add_exception_handler(RequestValidationError, _refused)
     app.add_exception_handler(Exception, _failed)
     allowed = None if hosts is None or keys else frozenset(hosts)
-    return Guard(app, settings.serve, keys, service.observers, lambda: allowed)
+
+    async def routed(scope: Scope, receive: Receive, send: Send) -> None:
+        direct = service.direct.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        await (direct or app)(scope, receive, send)
+
+    return Guard(routed, settings.serve, keys, service.observers, lambda: allowed)
 
 
 def _refused(request: Request, error: Exception) -> Response:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+App = Callable[[Any, Any, Any], Awaitable[None]]
+"""An ASGI application."""
+
 Opener = Callable[["Service", AsyncExitStack], Awaitable[None]]
 """Opens a part of the service when it starts: puts it into ``Service.parts`` and its end on the stack."""
 
@@ -25,7 +28,8 @@ Opener = Callable[["Service", AsyncExitStack], Awaitable[None]]
 class Service:
     """A service at work. ``parts`` holds what each subject opened, by the type it is asked for with ``part``.
 
-    ``observers`` are told of every request; ``ready`` says whether it can answer what it is for.
+    ``observers`` are told of every request; ``ready`` says whether it can answer what it is for. ``direct`` holds
+    applications that answer a method and a path without the framework between, which has these routes as well.
     """
 
     settings: Settings
@@ -34,6 +38,7 @@ class Service:
     parts: dict[type[Any], Any] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
     ready: Callable[[], bool] = lambda: True
+    direct: dict[tuple[str, str], App] = field(default_factory=dict)
 
     def part(self, kind: type[T]) -> T:
         """The part of a kind. Raises KeyError where nothing opened it."""

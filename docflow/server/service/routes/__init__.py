@@ -7,7 +7,18 @@ from typing import Protocol
 
 from fastapi import APIRouter
 
-from docflow.server.service.routes import conversations, docs, extract, generate, health, metrics
+from docflow.server.service.routes import (
+    conversations,
+    docs,
+    extract,
+    generate,
+    health,
+    jobs,
+    metrics,
+    openai,
+    page,
+    status,
+)
 from docflow.server.service.state import Service
 
 
@@ -21,4 +32,4 @@ class Subject(Protocol):
         ...
 
 
-SUBJECTS: tuple[Subject, ...] = (metrics, generate, conversations, extract, health, docs)
+SUBJECTS: tuple[Subject, ...] = (metrics, openai, generate, conversations, extract, jobs, health, status, docs, page)

@@ -1,0 +1,1 @@
+"""The gateway: OpenAI-compatible requests, sent on to whichever upstream can answer them."""

@@ -107,6 +107,15 @@ class Program:
             parts.append(self.name)
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:12]
 
+    @cached_property
+    def prompt(self) -> str:
+        """Twelve hex digits over what the program says besides its record's fields; "" where that cannot be told."""
+        try:
+            source = inspect.getsource(self.function)
+        except (OSError, TypeError):
+            return ""
+        return hashlib.sha256("\0".join([RULES, source, str(self.page_tokens)]).encode()).hexdigest()[:12]
+
     def kind_named(self, name: str) -> Program:
         """The program that a choosing program ends in for this answer. Raises ProgramError."""
         for kind in self.kinds:

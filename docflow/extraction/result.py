@@ -97,8 +97,10 @@ class Result(Generic[R]):
     last text unless the record is valid. ``attempts`` is 1, and one more for each time that a question had to be sent
     again; ``fallback`` says that a stand-in answered one. ``missing_rows`` are suspected ones, None where the pages
     were not checked for any. ``seconds`` is wall time. ``needs_review`` says whether somebody should look at it, None
-    where that was not asked or cannot be told. ``spared`` counts the leaves that the requested engine was
-    never asked for, because a cheap one was sure of them; None where no cheap one was asked, and in stored rows.
+    where that was not asked or cannot be told. ``refreshed_from`` is the version of the program whose row gave the
+    fields that have not changed since, None where all were asked. ``spared`` counts the leaves that the requested
+    engine was never asked for, because a cheap one was sure of them; None where no cheap one was asked, and in stored
+    rows.
     """
 
     document_id: str
@@ -128,6 +130,7 @@ class Result(Generic[R]):
     split: int | None = None
     split_confidence: float | None = None
     needs_review: bool | None = None
+    refreshed_from: str | None = None
     spared: int | None = None
     seconds: float = 0.0
     created_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))

@@ -15,6 +15,7 @@ from docflow.errors import DocflowError, InternalError, stack_of
 from docflow.extraction.result import ErrorInfo, Result
 from docflow.program import Program
 from docflow.runs.plan import Work
+from docflow.runs.refresh import refreshed
 from docflow.runs.resources import Resources
 from docflow.settings import ExtractionSettings
 
@@ -56,7 +57,15 @@ def extract_work(
     from docflow.extraction.splitting import extract_parts  # SGLang's front end: not before the first document is open
 
     document.read_with(resources.reader.words)
-    results = extract_parts(document, program, resources.engine, settings, cheap=resources.cheap)
+    older = None if store is None else store.older_row(document.id)
+    kept, spent = None, Usage()
+    if older is not None:
+        kept, spent = refreshed(document, program, resources.engine, settings, older, cheap=resources.cheap)
+    if kept is not None:
+        results = [kept]
+    else:
+        results = extract_parts(document, program, resources.engine, settings, cheap=resources.cheap)
+        results[0] = dataclasses.replace(results[0], usage=results[0].usage + spent)
     if stopping.is_set() and any(result.status == "failed" for result in results):
         return []
     before, work.sent = work.sent, work.sent + max(result.attempts for result in results)

@@ -28,7 +28,7 @@ from docflow.storage.arrow_types import merged, only_adds
 from docflow.storage.places import Place
 from docflow.storage.reading import part_schema, read_part, scan
 from docflow.storage.replaced import remove_replaced
-from docflow.storage.rows import FORMAT, FORMAT_KEY, PROGRAM_KEY, SCHEMA_KEY, row_schema
+from docflow.storage.rows import FORMAT, FORMAT_KEY, PROGRAM_KEY, SCHEMA_KEY, VERSIONS_KEY, row_schema
 from docflow.storage.schemas import leaf_fields
 from docflow.storage.snapshots import (
     Replaced,
@@ -327,12 +327,16 @@ def _schema(group: _Group) -> pa.Schema:
         common = None if common is None else _common(common, part.schema)
     assert common is not None  # they were chosen so
     metadata = [part.schema.metadata or {} for part in group.parts]
+    versions: dict[str, Any] = {}
+    for one in metadata:
+        versions |= json.loads(one.get(VERSIONS_KEY, b"{}"))
     schemas = {one.get(SCHEMA_KEY, b"{}") for one in metadata}
     return common.with_metadata(
         {
             FORMAT_KEY: str(FORMAT).encode(),
             PROGRAM_KEY: metadata[-1].get(PROGRAM_KEY, b""),
             SCHEMA_KEY: max(sorted(schemas), key=lambda text: sum(1 for _ in leaf_fields(json.loads(text)))),
+            VERSIONS_KEY: json.dumps(versions, ensure_ascii=True).encode(),
         }
     )
 

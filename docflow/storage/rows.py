@@ -25,6 +25,9 @@ FORMAT = 1
 FORMAT_KEY = b"docflow.format"
 PROGRAM_KEY = b"docflow.program"
 SCHEMA_KEY = b"docflow.program_schema"
+VERSIONS_KEY = b"docflow.versions"
+"""What the versions of the program asked that are among the rows: a JSON object, by version, of ``fields`` (the schema
+of each) and ``prompt`` (see ``Program.prompt``)."""
 
 _TEXT = pa.string()
 _PAGE = pa.struct(
@@ -98,6 +101,7 @@ def row_schema(record: pa.DataType) -> pa.Schema:
             ("split", pa.int32()),
             ("split_confidence", pa.float64()),
             ("needs_review", pa.bool_()),
+            ("refreshed_from", _TEXT),
             ("seconds", pa.float64()),
             ("run_id", _TEXT),
             ("docflow_version", _TEXT),
@@ -119,8 +123,14 @@ def program_schema(program: Program) -> pa.Schema:
             FORMAT_KEY: str(FORMAT).encode(),
             PROGRAM_KEY: text(program.name).encode(),
             SCHEMA_KEY: json.dumps(asked, ensure_ascii=True).encode(),
+            VERSIONS_KEY: json.dumps(_version(program), ensure_ascii=True).encode(),
         }
     )
+
+
+def _version(program: Program) -> dict[str, Any]:
+    fields = program.schema["properties"] if program.model else {}
+    return {program.version: {"fields": fields, "prompt": program.prompt}}
 
 
 @lru_cache(maxsize=1)
@@ -178,6 +188,7 @@ def row_of(result: Result[Any], record: Any, run_id: str) -> dict[str, Any]:
         "split": result.split,
         "split_confidence": result.split_confidence,
         "needs_review": result.needs_review,
+        "refreshed_from": result.refreshed_from,
         "seconds": result.seconds,
         "run_id": run_id,
         "docflow_version": docflow_version(),
@@ -267,6 +278,7 @@ def result_of(row: dict[str, Any], program: Program | None = None) -> Result[Any
         missing_rows=_missing_rows_of(row),
         error=ErrorInfo(**row["error"]) if row["error"] else None,
         usage=Usage(**row["usage"]) if row["usage"] else Usage(),
+        refreshed_from=row.get("refreshed_from"),  # parts of older runs lack it
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
+import json
 import threading
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
@@ -21,8 +22,8 @@ from docflow.program import Program
 from docflow.storage import parts
 from docflow.storage.arrow_types import only_adds
 from docflow.storage.places import Place
-from docflow.storage.reading import read_part, scan, stored_record_type
-from docflow.storage.rows import program_schema, result_of, row_of, storable
+from docflow.storage.reading import part_schema, read_part, scan, stored_record_type
+from docflow.storage.rows import VERSIONS_KEY, program_schema, result_of, row_of, storable
 from docflow.storage.snapshots import Snapshot, name_of, newest_number, newest_snapshot
 
 _INDEX_COLUMNS = [
@@ -51,6 +52,18 @@ class _Done(NamedTuple):
     paths: tuple[Place, ...]
 
 
+class OlderRow(NamedTuple):
+    """A valid row of an older version of the program, and what that version asked.
+
+    ``fields`` are the schemas of the record's fields, ``prompt`` stands for the words that asked for them; None where
+    the part does not say, as those of older versions of docflow.
+    """
+
+    result: Result[Any]
+    fields: dict[str, Any]
+    prompt: str | None
+
+
 FailedKey = tuple[str, str, bool]
 """Source, document id, and whether the program's version and the engine were the ones asked for now, and in one piece
 or split as now."""
@@ -76,6 +89,7 @@ class Store:
         split: bool = False,
         redo_fallback: bool = False,
         indexed: bool = True,
+        refresh: bool = False,
     ) -> None:
         """Make ``out`` ready and learn what is done; unless ``indexed``, only write what another process leads.
 
@@ -95,6 +109,8 @@ class Store:
         self._redone: set[tuple[str, str]] = set()
         self._parts_of: dict[tuple[str, str, dt.datetime], dict[int, Place]] = {}
         self._done: dict[str, _Done] = {}
+        self._refresh = refresh
+        self._older: dict[str, _Done] = {}
         self._sources: set[tuple[str, str]] = set()
         self._failed: dict[Place, set[FailedKey]] = {}
         self._all_failed: set[FailedKey] | None = None  # those of all parts, once somebody asks
@@ -150,14 +166,11 @@ class Store:
             return []
         found = []
         for path in done.paths:
-            name = parts.program_of(path)
-            wanted = (pc.field("document_id") == document_id) & (pc.field("created_at") == done.created_at)
-            with parts.reading_errors(path):
-                table = scan([path], self._schemas[name]).to_table(filter=wanted)
+            program = self._programs[parts.program_of(path)]
             found += [
-                result_of(row, self._programs[name])
-                for row in table.to_pylist()
-                if row["source"] == done.source and (row["split"] is not None) == self._split
+                result_of(row, program)
+                for row in self._rows_of(path, document_id, done)
+                if (row["split"] is not None) == self._split
             ]
         return sorted(found, key=lambda result: result.first_page or 0)
 
@@ -174,6 +187,35 @@ class Store:
     def name_of(self, path: Place) -> str:
         """A part as it is named below OUT."""
         return f"{parts.RECORDS}/{name_of(path)}"
+
+    def older_row(self, document_id: str) -> OlderRow | None:
+        """The newest valid row of an older version of the program for these bytes, asked of the same engine.
+
+        None where there is none, where it has gone meanwhile, or where nobody wants to refresh.
+        """
+        older = self._older.get(document_id)
+        if older is None:
+            return None
+        [path] = older.paths
+        try:
+            versions = json.loads((part_schema(path).metadata or {}).get(VERSIONS_KEY, b"{}"))
+            found = self._rows_of(path, document_id, older)
+        except StorageError:
+            if path.exists():
+                raise
+            return None
+        rows = [row for row in found if row["status"] == "valid"]
+        if not rows:
+            return None
+        asked = versions.get(rows[0]["program_version"], {})
+        return OlderRow(result_of(rows[0]), asked.get("fields", {}), asked.get("prompt") or None)
+
+    def _rows_of(self, path: Place, document_id: str, done: _Done) -> list[Row]:
+        wanted = (pc.field("document_id") == document_id) & (pc.field("created_at") == done.created_at)
+        with parts.reading_errors(path):
+            table = scan([path], self._schemas[parts.program_of(path)]).to_table(filter=wanted)
+        rows: list[Row] = table.to_pylist()
+        return [row for row in rows if row["source"] == done.source]
 
     # --- what is added ------------------------------------------------------------------------------------------
 
@@ -293,9 +335,26 @@ class Store:
                         continue
                     paths = self._parts_of.pop(key).values()
                 self._sources.add((source, document_id))
+                self._older.pop(document_id, None)
                 done = self._done.get(document_id)
                 if done is None or created_at >= done.created_at:
                     self._done[document_id] = _Done(source, created_at, tuple(sorted(set(paths))))
+            elif self._is_older(row) and document_id not in self._done:
+                older = self._older.get(document_id)
+                if older is None or created_at >= older.created_at:
+                    self._older[document_id] = _Done(source, created_at, (path,))
+
+    def _is_older(self, row: Row) -> bool:
+        """Whether a row is what the same engine gave for an older version of the program, of a whole file."""
+        return (
+            self._refresh
+            and not self._split
+            and row.get("split") is None
+            and row["status"] == "valid"
+            and row["program_version"] not in self._versions
+            and (row["requested_engine"], row["requested_model"]) == self._asked[1:]
+            and not self._program.kinds
+        )
 
     def _settle(self, newer: set[tuple[str, str]], keep: set[Place]) -> None:
         """Take the sources that have a newer row for the requested program out of the failed parts."""

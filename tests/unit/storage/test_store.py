@@ -34,7 +34,7 @@ COLUMNS = [
     *("engine", "model", "requested_engine", "requested_model", "attempts", "fallback"),
     *("status", "record", "evidence", "missing_rows", "answer", "error", "usage"),
     *("grounding", "first_page", "last_page", "split", "split_confidence"),
-    *("needs_review", "seconds", "run_id", "docflow_version", "created_at"),
+    *("needs_review", "refreshed_from", "seconds", "run_id", "docflow_version", "created_at"),
 ]
 
 

@@ -10,22 +10,21 @@ import threading
 
 from prefect.events import Event
 from prefect.events.clients import PrefectEventsClient
-from prefect.events.worker import EventsWorker, emit_events_to_cloud
 
 given_up = threading.Event()
 """Nothing more is sent while it is set."""
+_send = PrefectEventsClient._emit
 
 
-class EventsWhileThere(PrefectEventsClient):
-    """Sends events as Prefect does, until they are given up."""
-
-    async def _emit(self, event: Event) -> None:
-        if not given_up.is_set():
-            await super()._emit(event)
+async def _send_while_there(client: PrefectEventsClient, event: Event) -> None:
+    if not given_up.is_set():
+        await _send(client, event)
 
 
 def use() -> None:
-    """From now on, in this process. Prefect's cloud has a way of its own, which is left as it is."""
+    """From now on, in this process.
+
+    Prefect sends nothing at all by a client of another class than its own, so its own is changed.
+    """
     given_up.clear()
-    if not emit_events_to_cloud():
-        EventsWorker.set_client_override(EventsWhileThere)
+    PrefectEventsClient._emit = _send_while_there  # type: ignore[method-assign]

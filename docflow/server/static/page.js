@@ -54,7 +54,8 @@ class PageView {
     new ResizeObserver(() => this.resize()).observe(byId("scroller"));
   }
 
-  // `image` gives the address of a page's image, or null where there is none; `explain` says why one is missing.
+  // `image` gives the address of a page's image, a promise of one, or null where there is none; `explain` says why one
+  // is missing.
   open(view, leaves, image, explain) {
     this.pages = view.pages;
     this.leaves = leaves;
@@ -111,7 +112,13 @@ class PageView {
         const said = await this.explain(address);
         if (this.page() === page) this.note(said);
       });
-      picture.src = address;
+      const place = (found) => (picture.src = found);
+      const refuse = (error) => {
+        picture.remove();
+        if (this.page() === page) this.note(error.message);
+      };
+      if (typeof address === "string") place(address);
+      else address.then(place, refuse);
       sheet.append(picture);
     } else {
       this.note("This page is not part of the report.");

@@ -47,8 +47,10 @@ async def open(service: Service, stack: AsyncExitStack) -> None:  # noqa: A001
 @router.get("/v1/programs")
 def programs(request: Request) -> dict[str, Any]:
     """The programs that a request may name, with the JSON Schema of their records (null: it finds out the kind)."""
-    extraction = service_of(request).part(Extraction)
+    service = service_of(request)
+    extraction = service.part(Extraction)
     return {
+        "limits": {"upload_bytes": service.settings.serve.upload_bytes, "documents": MOST_DOCUMENTS},
         "programs": [
             {
                 "name": program.name,
@@ -57,7 +59,7 @@ def programs(request: Request) -> dict[str, Any]:
                 "schema": None if program.model is None else program.schema,
             }
             for program in extraction.programs
-        ]
+        ],
     }
 
 

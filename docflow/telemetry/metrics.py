@@ -10,7 +10,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, GCCollector, Histogram, ProcessCollector
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+)
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics import MetricWrapperBase
@@ -26,6 +34,8 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 VLM_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 SHORT_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
+
+disable_created_metrics()  # a second series for each, which says when it was begun
 
 States = Callable[[], Mapping[str, float]]
 """Gives the present figure of each of some named things; asked while metrics are read."""
@@ -79,7 +89,7 @@ class _States:
 class Metrics:
     """Every metric of a service. Counting is cheap and safe from any thread."""
 
-    def __init__(self, gpus: Gpus | None = None) -> None:
+    def __init__(self, gpus: Gpus) -> None:
         registry = self.registry = CollectorRegistry()
         self._requests = self._counter("vlm_requests_total", "Requests, by method and status.", "method", "status")
         self.latency = Histogram(
@@ -140,7 +150,7 @@ class Metrics:
         ).set(1)
         self._states = _States()
         registry.register(self._states)
-        registry.register(gpus or Gpus())
+        registry.register(gpus)
         ProcessCollector(registry=registry)
         GCCollector(registry=registry)
 

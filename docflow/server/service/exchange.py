@@ -21,8 +21,9 @@ class Exchange:
     ``route`` is the path's template (``/v1/jobs/{job}``), "" for paths that are none of ours. ``kind`` is what the
     route policies call it (``chat``, ``completion``, ``embeddings``), "" elsewhere. ``upstream`` answered, and
     ``fallback_from`` was asked first where that was another; ``fallback_model`` is the model of the one that stood in.
-    ``queued_seconds`` passed before an upstream took the request, ``first_byte_seconds`` before the answer began.
-    ``prompt_length`` counts characters, ``prompt_tokens`` to ``output_tokens`` tokens.
+    ``failed_upstreams`` were asked and failed. ``queued_seconds`` passed before an upstream took the request,
+    ``first_byte_seconds`` before the answer began. ``prompt_length`` counts characters, ``prompt_tokens`` to
+    ``output_tokens`` tokens.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Exchange:
     model: str | None = None
     fallback_from: str | None = None
     fallback_model: str | None = None
+    failed_upstreams: tuple[str, ...] = ()
     attempts: int = 0
     prompt_length: int | None = None
     prompt_tokens: int | None = None

@@ -20,7 +20,7 @@ from docflow.evaluation.calibration import Calibration
 from docflow.extraction.result import Result
 from docflow.program import Program
 from docflow.runs.documents import extract_work
-from docflow.runs.model import RunOptions
+from docflow.runs.model import OnResult, RunOptions
 from docflow.runs.plan import Work
 from docflow.runs.resources import Resources, load_calibration, open_resources
 from docflow.runs.workers import Workers
@@ -55,13 +55,15 @@ class Extracted:
 class Extraction:
     """The part of a service that takes documents through programs. Lives in one event loop, works in threads.
 
-    Processes start with the first document and are shared by all requests and jobs.
+    Processes start with the first document and are shared by all requests and jobs. ``on_result`` is told of each
+    document's result, whoever asked; it may be called from any thread.
     """
 
     def __init__(self, settings: Settings, engine: Engine) -> None:
         """Raises ConfigError, ProgramError, StorageError for settings that are off."""
         self.settings = settings
         self.programs = Programs(settings.serve.programs)
+        self.on_result: OnResult = lambda result: None
         self.uploads = Uploads(data_dir_of(settings) / "uploads")
         options = RunOptions(sources=(), settings=settings, engine=engine)
         self.calibration: Calibration | None = load_calibration(options)

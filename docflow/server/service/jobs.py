@@ -16,7 +16,7 @@ from typing import Any
 from docflow.documents.sources import SourceItem
 from docflow.errors import DocflowError, EngineError, StorageError, stack_of
 from docflow.runs.execution import Execution
-from docflow.runs.model import OnProgress, Progress, RunOptions
+from docflow.runs.model import OnProgress, OnResult, Progress, RunOptions
 from docflow.runs.resources import Resources
 from docflow.server.service.asked import Asked
 from docflow.server.service.extracting import Extraction
@@ -38,8 +38,8 @@ WAITS = (2.0, 5.0, 15.0, 60.0)
 class JobRun(Execution):
     """The run of a job: through the service's own decoders and OCR processes."""
 
-    def __init__(self, options: RunOptions, resources: Resources, progress: OnProgress) -> None:
-        super().__init__(options, progress)
+    def __init__(self, options: RunOptions, resources: Resources, progress: OnProgress, on_result: OnResult) -> None:
+        super().__init__(options, progress, on_result)
         self._shared = resources
 
     def _start(self, first: Sequence[SourceItem], cleanup: contextlib.ExitStack) -> None:
@@ -214,7 +214,7 @@ class Jobs:
         resources = dataclasses.replace(
             extraction.resources, concurrency=max(1, extraction.resources.concurrency // JOBS_AT_ONCE)
         )
-        with JobRun(options, resources, running.tell) as execution:
+        with JobRun(options, resources, running.tell, extraction.on_result) as execution:
             running.begin(execution)
             execution.run_direct()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from docflow.server.service.exchange import Exchange
 from docflow.settings import TelemetrySettings
+from docflow.telemetry.gpu import Gpus
 from docflow.telemetry.logs import Lines, StructuredLogger, now
 from docflow.telemetry.metrics import Metrics
 
@@ -23,8 +24,8 @@ class Telemetry:
     Raises ConfigError when the log file cannot be written.
     """
 
-    def __init__(self, settings: TelemetrySettings) -> None:
-        self.metrics = Metrics()
+    def __init__(self, settings: TelemetrySettings, gpus: Gpus) -> None:
+        self.metrics = Metrics(gpus)
         self._settings = settings
         self._lines: Lines | None = None
         if settings.log != "off":
@@ -65,11 +66,11 @@ class Telemetry:
         queued = exchange.queued_seconds
         if queued is not None:
             metrics.queue_seconds.observe(queued)
-        if exchange.fallback_from is not None:
-            metrics.upstream_requests(exchange.fallback_from, "failed").inc()
-        if exchange.upstream is None:
-            return
+        for failed in exchange.failed_upstreams:
+            metrics.upstream_requests(failed, "failed").inc()
         upstream = exchange.upstream
+        if upstream is None or upstream in exchange.failed_upstreams:
+            return  # nobody answered
         if exchange.fallback_from is not None:
             metrics.fallbacks(exchange.fallback_from, upstream).inc()
         metrics.upstream_requests(upstream, str(status)).inc()

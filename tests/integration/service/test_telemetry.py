@@ -37,6 +37,7 @@ async def answers(name: str, request: Request) -> dict[str, str]:
     exchange.read(len(body["prompt"]))
     exchange.upstream, exchange.model = "vllm", body["model"]
     exchange.fallback_from, exchange.fallback_model = "sglang", "tiny"
+    exchange.failed_upstreams = ("sglang",)
     exchange.prompt_tokens, exchange.cached_tokens, exchange.output_tokens = 30, 20, 4
     exchange.queued_seconds = 0.0
     return {"text": "secret answer"}

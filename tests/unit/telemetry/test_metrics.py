@@ -21,7 +21,7 @@ def samples(metrics: Metrics) -> dict[tuple[str, tuple[tuple[str, str], ...]], f
 
 
 def test_a_label_never_has_more_values_than_it_may() -> None:
-    metrics = Metrics()
+    metrics = Metrics(Gpus())
     for number in range(MOST_VALUES * 3):
         metrics.document(f"program-{number}", "valid", 0.1)
     read = samples(metrics)
@@ -31,7 +31,7 @@ def test_a_label_never_has_more_values_than_it_may() -> None:
 
 
 def test_a_method_that_nobody_knows_is_no_series_of_its_own() -> None:
-    metrics = Metrics()
+    metrics = Metrics(Gpus())
     metrics.request("BREW\n", 405)
     metrics.request("GET", 200)
     read = samples(metrics)
@@ -41,13 +41,13 @@ def test_a_method_that_nobody_knows_is_no_series_of_its_own() -> None:
 
 def test_the_latency_histogram_has_the_buckets_that_were_asked_for() -> None:
     buckets = [
-        dict(labels)["le"] for name, labels in samples(Metrics()) if name == "vlm_request_latency_seconds_bucket"
+        dict(labels)["le"] for name, labels in samples(Metrics(Gpus())) if name == "vlm_request_latency_seconds_bucket"
     ]
     assert buckets == ["0.1", "0.5", "1.0", "2.0", "5.0", "10.0", "+Inf"]
 
 
 def test_what_others_know_is_asked_when_metrics_are_read() -> None:
-    metrics, jobs = Metrics(), {"running": 1.0}
+    metrics, jobs = Metrics(Gpus()), {"running": 1.0}
     metrics.show_jobs(lambda: jobs)
     metrics.show_upstreams(lambda: {"sglang": 1, "vllm": 0})
     jobs["running"] = 2.0
@@ -57,7 +57,7 @@ def test_what_others_know_is_asked_when_metrics_are_read() -> None:
 
 
 def test_two_services_in_one_process_count_apart() -> None:
-    first, second = Metrics(), Metrics()
+    first, second = Metrics(Gpus()), Metrics(Gpus())
     first.tokens_generated.inc(5)
     assert samples(first)["vlm_tokens_generated_total", ()] == 5
     assert samples(second)["vlm_tokens_generated_total", ()] == 0
@@ -123,4 +123,4 @@ def test_without_a_gpu_there_are_no_figures_and_no_error(
 
         monkeypatch.setattr(driver, "nvmlInit", fail)
     assert Gpus().read() == []
-    assert not [name for name, _ in samples(Metrics()) if "gpu" in name]
+    assert not [name for name, _ in samples(Metrics(Gpus())) if "gpu" in name]

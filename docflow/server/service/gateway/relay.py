@@ -217,6 +217,7 @@ class Relay(Crew[Asked]):
                 failure = without_secrets(error, server.spec)
                 self._failed(server, ticket, failure)
                 tried.append(name)
+                exchange.failed_upstreams = tuple(tried)
                 if isinstance(failure, EngineRefused):  # it wants another key: nothing that a client should see
                     raise self._nobody(tried, 502) from error
                 ticket.avoid.add(server)

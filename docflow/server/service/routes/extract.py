@@ -24,6 +24,7 @@ from docflow.server.service.extracting import DOCUMENTS_AT_ONCE, Extracted, Extr
 from docflow.server.service.pages import Pages
 from docflow.server.service.refusals import Refusal, body_of, refusal_of
 from docflow.server.service.state import Service, service_of
+from docflow.server.service.telemetry import Telemetry
 from docflow.server.service.uploads import Received, Upload
 from docflow.server.views import record_groups
 from docflow.settings import ExtractionSettings
@@ -41,6 +42,13 @@ async def open(service: Service, stack: AsyncExitStack) -> None:  # noqa: A001
     extraction = await asyncio.to_thread(Extraction, service.settings, engines.engine)
     stack.push_async_callback(asyncio.to_thread, extraction.close)
     service.parts[Extraction] = extraction
+    metrics = service.part(Telemetry).metrics
+
+    def count(result: Result[Any]) -> None:
+        program = result.program if result.program in extraction.programs.names else "schema"
+        metrics.document(program, result.status, result.seconds)
+
+    extraction.on_result = count
     service.parts[Pages] = Pages()
 
 
@@ -198,6 +206,7 @@ class _Batch:
             extracted = await self._extraction.extract(upload, self._program, self._settings, tell, keep=self._view)
         for result in extracted.results:
             self._count(result)
+            self._extraction.on_result(result)
         return extracted
 
     def _count(self, result: Result[Any]) -> None:

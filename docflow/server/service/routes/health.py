@@ -45,8 +45,7 @@ class HealthResponse(BaseModel):
 
 
 async def open(service: Service, stack: AsyncExitStack) -> None:  # noqa: A001
-    """What there is to know of GPUs."""
-    service.parts[Gpus] = Gpus()
+    """Nothing needs to be readied."""
 
 
 @router.get("/health/live")

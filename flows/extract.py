@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextvars
 import signal
-from pathlib import Path
 from typing import Annotated, Any
 
 from docflow.flows.reporting import Reporter
@@ -24,6 +23,7 @@ from prefect.states import Completed
 from prefect.task_runners import ThreadPoolTaskRunner
 from pydantic import AfterValidator, Field
 
+from docflow.buckets import place_of
 from docflow.documents.sources import find
 from docflow.errors import DocflowError, NothingToDo, UsageError
 from docflow.runs import RunOptions, begin
@@ -122,6 +122,7 @@ def extract(
     limit: Annotated[int, Field(ge=1)] | None = None,
     retry_failed: bool = False,
     redo_fallback: bool = False,
+    runner: Plain | None = None,
 ) -> State[dict[str, Any]]:
     """Extract typed records from documents into the dataset at ``out``; counts by status.
 
@@ -138,6 +139,7 @@ def extract(
         limit: Stop after so many documents that are not done yet.
         retry_failed: Try the documents again that failed in an earlier run.
         redo_fallback: Ask the documents again that a fallback answered in an earlier run.
+        runner: Who does the documents: direct, dask or dask=tcp://HOST:PORT. Empty for what the settings say.
     """
     execution = begun.get()
     if execution is not None:
@@ -148,10 +150,11 @@ def extract(
         schema=schema_file or None,
         engine=engine or None,
         fallback=fallback or None,
-        out=Path(out),
+        out=place_of(out),
         limit=limit,
         retry_failed=retry_failed,
         redo_fallback=redo_fallback,
+        runner=runner or None,
         settings=load_settings(),
         run_id=_run_id(),
     )

@@ -21,7 +21,7 @@ from typing import Any
 from docflow.flows.embedded import EmbeddedServer, Home, ServerUnavailable, within
 
 from docflow.errors import DocflowError
-from docflow.runs import Run
+from docflow.runs import Run, runner_of
 from docflow.runs.execution import Execution
 from docflow.settings import without_credentials
 
@@ -181,6 +181,7 @@ def _run_flow(execution: Execution, faults: list[BaseException]) -> None:
         "limit": options.limit or None,
         "retry_failed": options.retry_failed,
         "redo_fallback": options.redo_fallback,
+        "runner": _told(runner_of(options)),
     }
     try:
         extract.with_options(retries=0)(**named)

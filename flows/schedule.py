@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 
 from docflow.flows.embedded import EmbeddedServer, Home, ServerUnavailable, within
 
+from docflow.buckets import Place
 from docflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -433,13 +434,14 @@ def delete(cache_dir: Path, name: str) -> None:
 
 def parameters_of(
     sources: list[str],
-    out: Path,
+    out: Place,
     *,
     program: str | None,
     schema: str | None,
     engine: list[str] | None,
     fallback: list[str] | None,
     retry_failed: bool,
+    runner: str | None = None,
 ) -> dict[str, Any]:
     """The flow's parameters, with every path absolute: whoever runs it is elsewhere. Raises UsageError."""
     from docflow.documents.sources import find
@@ -452,12 +454,13 @@ def parameters_of(
     load_program("auto" if program is None and schema is None else program, schema=schema)
     given: dict[str, Any] = {
         "sources": [_absolute(source) for source in sources],
-        "out": os.path.abspath(out),
+        "out": str(out.absolute()),
         "program": _absolute_module(program or "auto"),
         "schema_file": None if schema is None else _absolute_module(schema),
         "engine": engine or None,
         "fallback": fallback or None,
         "retry_failed": retry_failed,
+        "runner": runner,
     }
     for text in (*given["sources"], *(engine or ()), *(fallback or ())):
         if without_credentials(text) != text:

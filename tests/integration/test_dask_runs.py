@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -11,12 +12,14 @@ import subprocess
 import sys
 import textwrap
 import threading
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from docflow.flows.embedded import EmbeddedServer, Home
 from PIL import Image
 
 import docflow
@@ -253,6 +256,43 @@ def test_ctrl_c_writes_what_the_workers_have_and_ends_them(scans: Path, tmp_path
     assert workers
     psutil.wait_procs(workers, SECONDS)
     assert 0 < len(rows(out)) < COUNT
+
+
+@pytest.fixture
+def prefect(tmp_path: Path) -> Iterator[EmbeddedServer]:
+    with contextlib.closing(Home(tmp_path)) as home, EmbeddedServer(home) as server:
+        server.wait()
+        yield server
+
+
+def test_a_dask_run_is_a_flow_whose_tasks_are_its_chunks_and_prefect_keeps_no_key(
+    scans: Path, tmp_path: Path, prefect: EmbeddedServer
+) -> None:
+    out, password = tmp_path / "out", "hunter2"
+    user = {"PREFECT_API_URL": prefect.url, "PREFECT_API_AUTH_STRING": prefect.password}
+    with InstantServer("sglang", values={"total": "12.50"}) as server:
+        how = ("-p", "receipt", "-e", f"sglang={server.url.replace('://', f'://me:{password}@')}", "--runner", "dask")
+        command = docflow_command("extract", scans, *how, "-o", out, DOCFLOW_DASK__WORKERS="2", **user)
+        _, said = command.communicate(timeout=SECONDS)
+    assert command.returncode == 1, said
+    assert "Traceback" not in said
+    assert len(rows(out)) == COUNT
+    assert all(request.headers["authorization"].startswith("Basic ") for request in server.requests)
+    [run] = [json.loads(path.read_text()) for path in (out / "runs").glob("*.json")]
+    chunks = wait_for(lambda: task_runs(prefect), "the flow's tasks", SECONDS)
+    assert {chunk["name"] for chunk in chunks} >= {"chunk-1", "chunk-2"}
+    assert run["runner"] == "dask"
+    kept = b"".join(path.read_bytes() for path in tmp_path.rglob("prefect.db*"))
+    assert run["id"].encode() in kept
+    assert password.encode() not in kept
+
+
+def task_runs(server: EmbeddedServer) -> Any:
+    user = base64.b64encode(server.password.encode()).decode()
+    headers = {"Content-Type": "application/json", "Authorization": f"Basic {user}"}
+    request = urllib.request.Request(f"{server.url}/task_runs/filter", data=b"{}", headers=headers)
+    with urllib.request.urlopen(request, timeout=60) as answer:
+        return json.load(answer)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from docflow.flows.embedded import EmbeddedServer, Home
 from PIL import Image
 
 from docflow.storage import Dataset
+from tests.integration.prefect_server import wait_for
 
 SECRET = "Umbrella Corporation"
 """What the documents say: it must never be found in Prefect's database."""
@@ -159,6 +160,10 @@ def test_a_configured_server_gets_the_flow_its_chunks_and_the_summary(
     [flow_run] = [flow for flow in ask(server, "flow_runs") if flow["name"] == f"extract-{run_id}"]
     assert flow_run["state_type"] == "COMPLETED"
     assert flow_run["parameters"]["out"] == str(out)
+    chunks = wait_for(
+        lambda: [task for task in ask(server, "task_runs") if task["flow_run_id"] == flow_run["id"]], "its chunks"
+    )
+    assert [chunk["name"] for chunk in chunks] == ["chunk-1"]
     artifacts = [artifact for artifact in ask(server, "artifacts") if run_id in (artifact["description"] or "")]
     told = {artifact["type"]: artifact["data"] for artifact in artifacts}
     assert "| valid | 1 |" in told["markdown"]

@@ -78,6 +78,7 @@ def add(
     ] = False,
     engine: options.Engine = None,
     fallback: options.Fallback = None,
+    runner: options.Runner = None,
     name: Annotated[
         str | None,
         typer.Option(
@@ -117,7 +118,7 @@ def add(
     from docflow.settings import load_settings
 
     timing = _timing(cron=cron, interval=interval, rrule=rrule, timezone=timezone)
-    settings = load_settings()
+    settings = load_settings({} if runner is None else {"runner": runner})
     schedule = schedules.Schedule(
         name=_name(name, sources[0]),
         parameters=schedules.parameters_of(
@@ -128,6 +129,7 @@ def add(
             engine=engine,
             fallback=fallback,
             retry_failed=retry_failed,
+            runner=runner,
         ),
         timing=timing,
         folder=Path.cwd(),

@@ -211,6 +211,15 @@ class ServeSettings(_Group):
     context: Annotated[int, Field(ge=64)] = Field(
         8_192, description="tokens that a conversation may have, its answer included"
     )
+    block_size: Annotated[int, Field(ge=1, le=256)] = Field(
+        16, description="tokens of a block of the KV cache, for engines that docflow starts"
+    )
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="share of a GPU's memory that an engine takes which docflow starts"
+    )
+    tensor_parallel_size: Annotated[int, Field(ge=1)] = Field(
+        1, description="GPUs that share a model, for engines that docflow starts"
+    )
     requests: Annotated[int, Field(ge=1)] = Field(256, description="requests in work at once; more wait")
     waiting: Annotated[int, Field(ge=0)] = Field(
         512, description="requests that wait; more are told to come back (503)"
@@ -372,6 +381,9 @@ ALIASES = {
     "serve.max_tokens": ("MAX_TOKENS_CAP",),
     "serve.context": ("VLLM_MAX_MODEL_LEN",),
     "serve.requests": ("VLLM_MAX_NUM_SEQS",),
+    "serve.block_size": ("VLLM_BLOCK_SIZE",),
+    "serve.gpu_memory_utilization": ("VLLM_GPU_MEMORY_UTILIZATION",),
+    "serve.tensor_parallel_size": ("VLLM_TENSOR_PARALLEL_SIZE",),
     "gateway.upstreams": ("GATEWAY_UPSTREAMS",),
     "gateway.fallbacks": ("GATEWAY_FALLBACKS",),
     "gateway.route_policies": ("GATEWAY_ROUTE_POLICIES",),

@@ -24,15 +24,19 @@ def serve(
     Open to this machine alone, unless there are keys: DOCFLOW_SERVE_KEYS is NAME=KEY or NAME:admin=KEY, several with ;
     between them. Ctrl-C ends it once the requests in work are answered.
 
+    Variables may also stand in a file .env in the working directory; those that are set in the environment count more.
+
     Examples:
 
         docflow serve
         docflow serve --engine sglang=http://gpu1:30000 --fallback vllm=http://gpu2:8000
     """
     from docflow.cli.terminal import output_console
+    from docflow.server.service.env_file import NAME, read_env_file
     from docflow.server.service.serving import serve_service
     from docflow.settings import load_settings
 
+    taken = read_env_file()
     given = {
         "serve.host": host,
         "serve.port": port,
@@ -41,6 +45,9 @@ def serve(
     }
     settings = load_settings({key: value for key, value in given.items() if value is not None})
     console = output_console()
+
+    if taken:
+        console.print(f"From {NAME}: {', '.join(taken)}.")
 
     def started(url: str) -> None:
         console.print(f"docflow serves at {url} (its API: {url}/docs). Ctrl-C ends it.")

@@ -28,6 +28,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
+from docflow.engines.abandoning import current_call
 from docflow.engines.base import ServerOptions
 from docflow.errors import BadAnswer, ConfigError, EngineError, EngineRefused, EngineTimeout, EngineUnavailable
 
@@ -109,6 +110,13 @@ class Transport:
         """The JSON that a server answers to a body of JSON. Raises EngineError."""
         return self._call("POST", path, body, seconds)
 
+    def text(self, path: str, seconds: float) -> str:
+        """The text behind a path. Raises EngineError."""
+        reply = self._reply("GET", path, None, seconds)
+        if reply.status != 200:
+            raise refusal(reply, self.address.shown, b"")
+        return reply.body.decode("utf-8", "replace")
+
     def close(self) -> None:
         """End what is under way, and give back the connections and the thread."""
         self._closed = True
@@ -134,6 +142,9 @@ class Transport:
 
     def _reply(self, method: str, path: str, body: bytes | None, seconds: float) -> Reply:
         shown = self.address.shown
+        call = current_call()
+        if call is not None:
+            call.check()
         with self._lock:
             if self._closed:
                 raise EngineUnavailable(f"the connections to {shown} are closed", retryable=False)
@@ -144,8 +155,12 @@ class Transport:
                 )  # where nobody closes: at exit, at the latest
             future = self._client.start(method, path, body, seconds)
         try:
+            if call is not None:
+                call.waits_for(future)
             return future.result(seconds + _GRACE_SECONDS)
         except CancelledError as error:
+            if call is not None:
+                call.check()
             raise EngineUnavailable(f"the connections to {shown} are closed", retryable=not self._closed) from error
         except TimeoutError as error:  # the exchange bounds itself; this is for a thread that got no CPU
             raise EngineTimeout(f"{shown} did not answer within {seconds:g} s", hint=_TIMEOUT_HINT) from error

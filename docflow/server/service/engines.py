@@ -54,7 +54,7 @@ class Engines:
 
     async def look(self) -> None:
         """Ask them how they are."""
-        self.well = (await asyncio.to_thread(self.engine.health)).ok
+        self.well = (await asyncio.to_thread(self.engine.health)).ok or self._waits_for_a_trial()
         self.seen |= self.well
 
     async def watch(self) -> None:
@@ -63,6 +63,10 @@ class Engines:
             if not (self.usable and self._at_work()):
                 await self.look()
             await asyncio.sleep(IDLE_LOOK_SECONDS if self.usable else LOOK_SECONDS)
+
+    def _waits_for_a_trial(self) -> bool:
+        # One that was away and answers again is not counted as well before it has answered a request.
+        return isinstance(self.engine, Pool) and any(server.state == "half-open" for server in self.engine.status())
 
     def _at_work(self) -> bool:
         # A server that is busy may be slow to tell how it is: the pool looks after that itself.

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from fastapi import Request as HttpRequest
 
+from docflow.engines.abandoning import Call
 from docflow.engines.base import Answer, Limits, Request, Turn, WantText
 from docflow.engines.chat import room_for
 from docflow.server.service.engines import NAMES, Engines, engines_of
@@ -135,7 +136,7 @@ class Generator:
     async def run(self, http: HttpRequest, work: Callable[[], T]) -> T:
         """What ``work`` gives, in a thread, once there is a place. Raises Refusal where the client leaves before that.
 
-        The place is held until the work is done, though nobody waits for it.
+        Work that nobody waits for any more is given up, and holds its place until it has ended.
         """
         exchange = exchange_of(http.scope)
         queued = time.perf_counter()
@@ -146,7 +147,13 @@ class Generator:
             self.waiting -= 1
         exchange.queued_seconds = time.perf_counter() - queued
         self.running += 1
-        doing = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        call = Call()
+
+        def called() -> T:
+            with call:
+                return work()
+
+        doing = asyncio.get_running_loop().run_in_executor(self._threads, called)
         doing.add_done_callback(self._done)
         gone = asyncio.create_task(_left(http))
         try:
@@ -156,6 +163,8 @@ class Generator:
             exchange.client_left = True
             raise Refusal(CLIENT_LEFT, "the client left", code="client_left")
         finally:
+            if not doing.done():
+                call.abandon()
             gone.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await gone

@@ -77,8 +77,7 @@ class Telemetry:
         metrics.upstream_seconds(upstream, route).observe(max(0.0, exchange.seconds - (queued or 0.0)))
         if exchange.prompt_tokens:
             metrics.prompt_tokens(upstream).inc(exchange.prompt_tokens)
-        if exchange.cached_tokens:
-            metrics.cached_tokens(upstream).inc(exchange.cached_tokens)
+            metrics.cached_tokens(upstream).inc(exchange.cached_tokens or 0)
         if exchange.output_tokens:
             metrics.output_tokens(upstream).inc(exchange.output_tokens)
 

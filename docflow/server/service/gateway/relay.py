@@ -234,11 +234,12 @@ class Relay(Crew[Asked]):
         """Wait for the request's turn; the upstream it goes to. Raises Refusal."""
         started = time.perf_counter()
         with self._lock:
-            if len(self._turns.waiting) >= self._waiting:
-                raise Refusal(503, "too many requests are waiting", code="overloaded", retry_after=RETRY_SECONDS)
             self._turns.queue(ticket)
             self._turns.dispatch()
+            crowded = ticket.server is None and len(self._turns.waiting) > self._waiting
         try:
+            if crowded and self._turns.has_hope(ticket):
+                raise Refusal(503, "too many requests are waiting", code="overloaded", retry_after=RETRY_SECONDS)
             while ticket.server is None:
                 with self._lock:
                     hope, closed = self._turns.has_hope(ticket), self._closed.is_set()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-from docflow.storage import Dataset
+from docflow.storage import Dataset, parts
+from docflow.storage.places import Place
 
 MAY_DIFFER = ("created_at", "run_id", "seconds", "attempts", "usage")
 
 
-def rows_of(out: Path) -> Counter[str]:
+def rows_of(out: Place) -> Counter[str]:
     """The rows that a reader sees, without what may differ; each with how often it is there."""
     return Counter(_text(row) for row in Dataset(out))
 
@@ -26,6 +26,7 @@ def differences(found: Counter[str], wanted: Counter[str]) -> list[str]:
     return [f"+ {row[:300]}" for row in found - wanted] + [f"- {row[:300]}" for row in wanted - found]
 
 
-def written(out: Path) -> int:
+def written(out: Place) -> int:
     """The rows that are there so far; 0 where there is no dataset yet."""
-    return len(Dataset(out)) if any((out / "records").glob("program=*/*.parquet")) else 0
+    there = any(parts.part_files(folder) for folder in parts.program_folders(out).values())
+    return len(Dataset(out)) if there else 0

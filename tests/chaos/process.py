@@ -17,6 +17,8 @@ from typing import IO, Any
 
 import psutil
 
+from docflow.storage.places import Place
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -26,7 +28,7 @@ class Victim:
     def __init__(
         self,
         documents: Path,
-        out: Path,
+        out: Place,
         *flags: str,
         log: IO[bytes],
         environment: Mapping[str, str] | None = None,
@@ -93,7 +95,7 @@ def kill_all(process: subprocess.Popen[bytes]) -> None:
 class Watching:
     """A reader of a dataset in a process of its own, while the block lasts; then ``met`` and ``readings``."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Place) -> None:
         self._out = out
         self.met: list[dict[str, Any]] = []
         self.readings = 0
@@ -118,7 +120,7 @@ class Watching:
             self.readings = said[-1]["readings"]
 
 
-def run_to_end(documents: Path, out: Path, *flags: str, log: Path, **how: Any) -> int:
+def run_to_end(documents: Path, out: Place, *flags: str, log: Path, **how: Any) -> int:
     """A run that nothing disturbs; its exit code."""
     with log.open("ab") as file:
         victim = Victim(documents, out, *flags, log=file, **how)

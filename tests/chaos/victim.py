@@ -23,6 +23,7 @@ from docflow.errors import DocflowError, EngineError
 from docflow.runs import Run, RunOptions, chunks
 from docflow.runs.execution import Execution
 from docflow.settings import load_settings
+from docflow.storage.places import Place, place_of
 from tests.chaos.papers import TicketEngine, ticket
 
 POINTS = ("rename", "renamed", "remove", "again")
@@ -32,8 +33,9 @@ POINTS = ("rename", "renamed", "remove", "again")
 class Story:
     """What the process tells of itself, and where it is to wait for its end."""
 
-    def __init__(self, descriptor: int, out: Path, pause_at: str | None, after: int, engine: TicketEngine) -> None:
-        self._descriptor, self._out = descriptor, str(out.absolute())
+    def __init__(self, descriptor: int, out: Place, pause_at: str | None, after: int, engine: TicketEngine) -> None:
+        self._descriptor = descriptor
+        self._out = str(out.absolute() if isinstance(out, Path) else out)
         self._pause_at, self._after, self._engine = pause_at, after, engine
         self._done = 0
 
@@ -115,7 +117,7 @@ def hold_for_flow(story: Story, engine: TicketEngine) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("documents", type=Path)
-    parser.add_argument("out", type=Path)
+    parser.add_argument("out", type=place_of, help="a folder, or a place in a bucket")
     parser.add_argument("--tell", type=int, required=True, help="the file descriptor to write to")
     parser.add_argument("--pause-at", choices=POINTS)
     parser.add_argument("--after", type=int, default=0, help="documents that are finished before it pauses")

@@ -10,11 +10,12 @@ import json
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import Any
 
 import docflow
 from docflow.errors import DocflowError
+from docflow.storage.places import Place, place_of
+from tests.chaos.comparing import written
 
 PAUSE_SECONDS = 0.1
 KEY = ["source", "document_id", "program"]
@@ -24,14 +25,14 @@ COUNT = "SELECT count(*) AS rows, count(DISTINCT (source, document_id, program))
 class Watcher:
     """Reads in one way after the other; what it met is in ``met``."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Place) -> None:
         self._out = out
         self._rows = 0
         self.readings = 0
         self.met: list[dict[str, Any]] = []
 
     def read(self, how: str) -> None:
-        if not self._rows and not any((self._out / "records").glob("program=*/part-*.parquet")):
+        if not self._rows and not written(self._out):
             return
         try:
             dataset = docflow.open(self._out)
@@ -60,7 +61,7 @@ class Watcher:
 
 
 def main() -> None:
-    watcher = Watcher(Path(sys.argv[1]))
+    watcher = Watcher(place_of(sys.argv[1]))
     ended = threading.Event()
 
     def wait() -> None:

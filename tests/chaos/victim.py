@@ -35,7 +35,7 @@ class Story:
 
     def __init__(self, descriptor: int, out: Place, pause_at: str | None, after: int, engine: TicketEngine) -> None:
         self._descriptor = descriptor
-        self._out = str(out.absolute() if isinstance(out, Path) else out)
+        self._out = os.path.abspath(out) if isinstance(out, Path) else str(out)
         self._pause_at, self._after, self._engine = pause_at, after, engine
         self._done = 0
 

@@ -242,7 +242,6 @@ def _merge(group: _Group, done: Compacted) -> None:
     target = group.target
     try:
         rows = _write(group, target, counting)
-        size = _size(target) if rows else 0
     except StorageError:
         if newest_snapshot(group.out).number == before.number and all(part.path.exists() for part in group.parts):
             raise
@@ -262,7 +261,9 @@ def _merge(group: _Group, done: Compacted) -> None:
         )
 
     with parts.locked(group.out), parts.storage_errors(group.out):
-        if (rows and not target.exists()) or commit(group.out, listed) is None:
+        there = not rows or target.exists()  # else it held what was forgotten meanwhile
+        size = _size(target) if rows and there else 0
+        if not there or commit(group.out, listed) is None:
             places.remove(target)
             done.changed += len(group.parts)
             return

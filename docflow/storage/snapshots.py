@@ -108,8 +108,7 @@ def live_parts(out: Place, folder: Place) -> list[Place]:
     for _ in range(_PATIENCE):
         snapshot = newest_snapshot(out)
         found: list[Place] = [path for path in folder.glob("*.parquet") if not path.name.startswith(".")]
-        if snapshot.number:
-            found = [path for path in found if _counts(snapshot, path)]
+        found = [path for path in found if _counts(snapshot, path)]
         if newest_number(out) == snapshot.number:  # else what it lists may have come or gone in between
             return sorted(found, key=str)
     raise StorageError(f"the snapshots of {out} change too fast to be read", retryable=True)

@@ -1,7 +1,9 @@
 """Writing to a dataset: what is done already, and the parts that a run adds.
 
 The rows of documents that failed live in parts of their own, named ``failed-...``: a document that gets any newer row
-leaves them, and a part that is empty goes.
+leaves them, and a part that is empty goes. In a bucket, where runs cannot lock each other out, such a part is never
+written again, so that none undoes what another wrote: it goes when all its documents have newer rows, and until then
+readers pass over the rows that are older.
 """
 
 from __future__ import annotations
@@ -10,12 +12,14 @@ import datetime as dt
 import hashlib
 import json
 import threading
+import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from docflow.buckets import BucketPath
 from docflow.errors import SchemaError, StorageError
 from docflow.extraction.result import Result
 from docflow.program import Program
@@ -127,8 +131,10 @@ class Store:
                     f"{out} holds rows of another program {name!r}: field {clash or 'record'} differs or is gone",
                     hint="Give this program a name of its own with --name, or write to another --out.",
                 )
-            if indexed:
+            if indexed or refresh:
                 self._index_parts(name)
+        if not indexed:
+            self._failed.clear()  # the process that leads the run takes out what succeeds
 
     # --- what is there ------------------------------------------------------------------------------------------
 
@@ -245,11 +251,13 @@ class Store:
                     if name_of(path) in newest.replaced:  # that one goes after the grace time, whatever is in it
                         path = folder / f"{prefix}-{name}-{newest.number}.parquet"
                     mine = [row for row in rows if row["program"] == program and (row["status"] == "failed") == failed]
+                    if failed and isinstance(folder, BucketPath):  # one that nobody else writes or wrote
+                        path = folder / f"{prefix}-{name}-{uuid.uuid4().hex[:8]}.parquet"
                     if mine:
                         parts.write_part(path, pa.Table.from_pylist(mine, schema=schema))
                         written.append(path)
                         self._index(path, mine)
-                    elif path.exists():  # an earlier attempt at this chunk ended in another way
+                    elif path.is_file():  # an earlier attempt at this chunk ended in another way
                         parts.remove(path)
                         self._failed.pop(path, None)
             self._settle({(row["source"], row["requested_program"]) for row in rows}, keep=set(written))
@@ -364,6 +372,11 @@ class Store:
             if path in keep or not gone:
                 continue
             failed -= gone
+            if isinstance(path, BucketPath):
+                if not failed:
+                    self._remove_settled(path)
+                    del self._failed[path]
+                continue
             if not path.exists():
                 continue
             table = read_part(path)
@@ -375,3 +388,14 @@ class Store:
                 parts.remove(path)
             if not failed:
                 del self._failed[path]
+
+    def _remove_settled(self, path: BucketPath) -> None:
+        """Remove a part of failed documents all of which have newer rows, unless others than ours are in it too."""
+        try:
+            asked = read_part(path, ["requested_program"])["requested_program"]
+        except StorageError:
+            if path.is_file():
+                raise
+            return
+        if set(asked.to_pylist()) == {self._program.name}:
+            parts.remove(path)

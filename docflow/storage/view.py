@@ -26,7 +26,8 @@ KEY = ["source", "document_id", "program", "created_at"]
 ROW = [*KEY, "first_page"]
 """What no two rows of a dataset agree in."""
 _ASKED = ["source", "document_id", "requested_program"]
-KEY_COLUMNS = [*ROW, "requested_program", "split"]
+KEY_COLUMNS = [*ROW, "requested_program", "split", "status"]
+_SETTLED = ["source", "requested_program"]
 """The columns that tell which rows count."""
 _BATCH = 1024
 
@@ -64,7 +65,9 @@ class View:
 
     def scan(self, program: str | None) -> ds.Dataset:
         """All rows of one program, or of all, those that do not count among them."""
-        return scan(self.paths(program), self.schema(program))
+        schema = self.schema(program)
+        with parts.reading_errors(self.out):
+            return scan(self.paths(program), schema)
 
     def has_changed(self) -> bool:
         """Whether a part of it has gone, or a part of failed documents is another one now."""
@@ -136,6 +139,12 @@ def superseded(rows: pa.Table) -> pa.Table:
         askings = rows.group_by(_ASKED).aggregate([("split", "count")])
         split = rows.join(askings.filter(pc.field("split_count") > 0), _ASKED, join_type="left semi")
         older = pa.concat_tables([older, _older(split, _ASKED).select(KEY)]).group_by(KEY).aggregate([])
+    failed = rows.filter(pc.field("status") == "failed")
+    if failed.num_rows:  # one that any newer row stands in for is left where parts cannot be written again
+        others = rows.join(failed.group_by(_SETTLED).aggregate([]), _SETTLED, join_type="left semi")
+        newest = others.group_by(_SETTLED).aggregate([("created_at", "max")])
+        stale = failed.join(newest, _SETTLED).filter(pc.field("created_at") < pc.field("created_at_max"))
+        older = pa.concat_tables([older.select(KEY), stale.select(KEY)]).group_by(KEY).aggregate([])
     return older.select(KEY)
 
 

@@ -39,9 +39,9 @@ def drop(page: Chrome, *files: Path) -> None:
 
 
 def states(page: Chrome) -> dict[str, str]:
-    """What stands at each document of the list."""
+    """What stands at each document of the list; asked at once, because lines are drawn anew."""
     script = """return [...document.querySelectorAll('#queue .entry')].map(
-        (line) => [line.querySelector('.source').textContent, line.className.split(' ')[1]])"""  # at once: it is drawn anew
+        (line) => [line.querySelector('.source').textContent, line.className.split(' ')[1]])"""
     return dict(page.execute_script(script))
 
 
@@ -219,7 +219,7 @@ def test_a_picture_for_the_documentation(page: Chrome, tmp_path: Path, pictures:
         finished(page, 1)
         pictures = tmp_path
     else:
-        names = ("receipt-007.jpg", "invoice-012.pdf", "form-009.pdf", "receipt-022.pdf")
+        names = ("receipt-007.jpg", "invoice-008.pdf", "form-009.pdf", "receipt-022.pdf")
         drop(page, *(DOCUMENTS / name for name in names))
         finished(page, len(names))
         press(page, "n")

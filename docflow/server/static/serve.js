@@ -110,6 +110,7 @@ class Try {
     const hover = (path) => this.hover(path);
     this.page = new PageView(choose, hover);
     this.record = new RecordView(choose, hover, () => {}, true);
+    this.page.show();
     byId("choose").addEventListener("click", () => byId("files").click());
     byId("files").addEventListener("change", () => {
       this.take(byId("files").files);

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -24,10 +25,17 @@ from docflow.settings import Settings
 log = logging.getLogger("docflow.service")
 
 
-def service_app(settings: Settings, *, hosts: Sequence[str] | None = None) -> App:
+def service_app(
+    settings: Settings,
+    *,
+    hosts: Sequence[str] | None = None,
+    started: Callable[[], None] | None = None,
+    failed: Callable[[DocflowError], None] | None = None,
+) -> App:
     """The application that ``docflow serve`` runs: pure ASGI, with its lifespan.
 
-    ``hosts`` are the Host headers that are answered where there are no keys; None for any. Raises ConfigError.
+    ``hosts`` are the Host headers that are answered where there are no keys; None for any. ``started`` is called once
+    it is ready, ``failed`` is told why it cannot be (the server then ends without a traceback). Raises ConfigError.
     """
     keys = Keys.parse(settings.serve.keys.get_secret_value() if settings.serve.keys else "")
     check_limits(settings.serve)
@@ -38,6 +46,8 @@ def service_app(settings: Settings, *, hosts: Sequence[str] | None = None) -> Ap
         async with AsyncExitStack() as stack:
             for subject in SUBJECTS:
                 await subject.open(service, stack)
+            if started is not None:
+                started()
             yield
 
     app = FastAPI(
@@ -59,8 +69,19 @@ def service_app(settings: Settings, *, hosts: Sequence[str] | None = None) -> Ap
     allowed = None if hosts is None or keys else frozenset(hosts)
 
     async def routed(scope: Scope, receive: Receive, send: Send) -> None:
-        direct = service.direct.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
-        await (direct or app)(scope, receive, send)
+        if scope["type"] == "http":
+            await (service.direct.get((scope["method"], scope["path"])) or app)(scope, receive, send)
+            return
+
+        async def told(message: MutableMapping[str, Any]) -> None:
+            await send({"type": message["type"]} if failed is not None else message)  # without the traceback in it
+
+        try:
+            await app(scope, receive, told)
+        except DocflowError as error:
+            if failed is None:
+                raise
+            failed(error)
 
     return Guard(routed, settings.serve, keys, service.observers, lambda: allowed)
 

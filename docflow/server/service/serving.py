@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import uvicorn
 
-from docflow.errors import ConfigError, UsageError
+from docflow.errors import ConfigError, DocflowError, UsageError
 from docflow.server.service.app import service_app
 from docflow.settings import Settings
 
@@ -21,7 +21,8 @@ END_SECONDS = 30
 def serve_service(settings: Settings, started: Callable[[str], None]) -> None:
     """Serve until Ctrl-C or SIGTERM. ``started`` gets the URL once connections are taken.
 
-    Raises ConfigError where it would listen to other machines without keys, UsageError when the port is taken.
+    Raises ConfigError where it would listen to other machines without keys, UsageError when the port is taken, and
+    whatever DocflowError keeps it from starting.
     """
     host, port = settings.serve.host, settings.serve.port
     if settings.serve.keys is None and not _is_local(host):
@@ -42,17 +43,26 @@ def serve_service(settings: Settings, started: Callable[[str], None]) -> None:
         port = listening.getsockname()[1]
         shown = f"[{host}]" if ":" in host else host
         hosts = tuple(f"{name}{end}" for name in (shown, "localhost", "127.0.0.1") for end in (f":{port}", ""))
+        failures: list[DocflowError] = []
+        app = service_app(
+            settings, hosts=hosts, started=lambda: started(f"http://{shown}:{port}"), failed=failures.append
+        )
         config = uvicorn.Config(
-            cast("Any", service_app(settings, hosts=hosts)),
+            cast("Any", app),
+            lifespan="on",
             log_config=None,
             access_log=False,
             server_header=False,
             ws="none",
             timeout_graceful_shutdown=END_SECONDS,
         )
-        started(f"http://{shown}:{port}")
-        with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
-            uvicorn.Server(config).run(sockets=[listening])
+        try:
+            with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
+                uvicorn.Server(config).run(sockets=[listening])
+        except SystemExit:  # uvicorn's way to say that it did not start
+            if failures:
+                raise failures[0] from None
+            raise
 
 
 def _is_local(host: str) -> bool:

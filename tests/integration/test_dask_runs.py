@@ -295,6 +295,18 @@ def task_runs(server: EmbeddedServer) -> Any:
         return json.load(answer)
 
 
+def test_what_must_be_installed_is_said(
+    scans: Path, tmp_path: Path, engine: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("dask_cluster", "dask_work"):
+        monkeypatch.delitem(sys.modules, f"docflow.runs.{name}", raising=False)
+        monkeypatch.delattr(docflow.runs, name, raising=False)
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match="needs the package distributed") as raised:
+        docflow.extract(scans, program="receipt", engine=engine, out=tmp_path / "out", settings=plain(), runner="dask")
+    assert "docflow[dask]" in raised.value.hint
+
+
 @pytest.mark.parametrize(
     ("source", "how", "said"),
     [

@@ -178,11 +178,12 @@ class ServerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether an engine is usable now, and what it says of itself."""
+    """Whether an engine is usable now, and what it says of itself. ``slow`` where it did not say so in time."""
 
     ok: bool
     model: str = ""
     detail: str = ""
+    slow: bool = False
 
 
 class Engine(Protocol):

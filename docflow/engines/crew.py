@@ -221,11 +221,11 @@ class Crew(Generic[M]):
         for server, health in self._ask_health(looked_at):
             reason = reason_of(health.detail, server.spec)
             with self._lock:
-                server.looked_at = self._clock()
+                before, server.looked_at = server.looked_at, self._clock()
                 if server.breaker.state == "open":
                     server.breaker.looked_at(health.ok, reason)
                 elif health.ok:
-                    server.heard_at, server.looks = self._clock(), 0
+                    server.heard_at, server.looks, server.unwell = self._clock(), 0, 0
                 elif self._is_silent(server):
                     server.looks += 1
                     if server.looks >= HANGS_AFTER:
@@ -233,8 +233,12 @@ class Crew(Generic[M]):
                         server.breaker.open(reason)
                         self._went_away(server)
                         hanging.append(server.engine)
-                elif server.look_seconds is not None and server.breaker.failed(server.breaker.era, reason):
-                    self._went_away(server)
+                elif server.look_seconds is not None and not (health.slow and server.heard_at > before):
+                    server.unwell += 1  # one that is busy may be slow to say that it is well
+                    if server.unwell >= self.settings.failures:
+                        server.unwell = 0
+                        server.breaker.open(reason)
+                        self._went_away(server)
         for engine in hanging:
             if isinstance(engine, Droppable):
                 engine.drop()
@@ -244,8 +248,7 @@ class Crew(Generic[M]):
     def _wants_a_look(self, server: Server[M], at_once: bool) -> bool:
         if server.breaker.state == "open":
             return at_once or server.breaker.due
-        known_at = max(server.looked_at, server.heard_at)
-        if server.look_seconds is not None and self._clock() - known_at >= server.look_seconds:
+        if server.look_seconds is not None and self._clock() - server.looked_at >= server.look_seconds:
             return True
         return self._is_silent(server)
 

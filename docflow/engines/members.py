@@ -67,7 +67,8 @@ class Server(Generic[M]):
 
     ``tier`` is its rank: 0 shares the work. ``given`` counts the documents it got, over its weight; ``trial`` is the
     one request that tries it out; ``looks`` counts the looks at it in vain since it was ``heard_at``. One that is well
-    is looked at every ``look_seconds`` all the same, where that is set.
+    is looked at every ``look_seconds`` all the same, where that is set; ``unwell`` counts those in a row that found it
+    unwell.
     """
 
     spec: Spec
@@ -86,6 +87,7 @@ class Server(Generic[M]):
     away_seconds: float = 0.0
     look_seconds: float | None = None
     looked_at: float = 0.0
+    unwell: int = 0
 
     @property
     def last_resort(self) -> bool:

@@ -85,7 +85,7 @@ class HttpUpstream:
                 self._learn(said)
         except EngineError as error:
             self.models = ()  # whoever answers here next may have others
-            return Health(ok=False, detail=error.message)
+            return Health(ok=False, detail=error.message, slow=isinstance(error, EngineTimeout))
         if not self.models:
             self._look_for_models(seconds)
         return Health(ok=True, model=self._spec.model or next((str(one["id"]) for one in self.models), ""))

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from docflow.cli import deploy, runs, schedule
+from docflow.cli import bench, deploy, runs, schedule
 from docflow.cli.compact import compact
 from docflow.cli.config import config
 from docflow.cli.engines import check
@@ -62,6 +62,10 @@ for command in (
 engines = typer.Typer(help="The servers that answer.", no_args_is_help=True)
 engines.command("check", help=_help(check))(check)
 app.add_typer(engines, name="engines")
+
+benches = typer.Typer(help="How fast something is, measured.", no_args_is_help=True)
+benches.command("serve", help=_help(bench.serve))(bench.serve)
+app.add_typer(benches, name="bench")
 
 deployment = typer.Typer(help="The service in containers.", no_args_is_help=True)
 deployment.command("compose", help=_help(deploy.compose))(deploy.compose)

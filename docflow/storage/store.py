@@ -25,6 +25,7 @@ from docflow.extraction.result import Result
 from docflow.program import Program
 from docflow.storage import parts
 from docflow.storage.arrow_types import only_adds
+from docflow.storage.done import Done
 from docflow.storage.places import Place
 from docflow.storage.reading import part_schema, read_part, scan, stored_record_type
 from docflow.storage.rows import VERSIONS_KEY, program_schema, result_of, row_of, storable
@@ -48,8 +49,8 @@ _INDEX_COLUMNS = [
 Row = dict[str, Any]
 
 
-class _Done(NamedTuple):
-    """Where the rows of a document that is done are: those of this source that were made at this time."""
+class _Older(NamedTuple):
+    """Where an older row of a document is: that of this source that was made at this time."""
 
     source: str
     created_at: dt.datetime
@@ -112,10 +113,9 @@ class Store:
         self._redo_fallback = redo_fallback
         self._redone: set[tuple[str, str]] = set()
         self._parts_of: dict[tuple[str, str, dt.datetime], dict[int, Place]] = {}
-        self._done: dict[str, _Done] = {}
+        self._done = Done()
         self._refresh = refresh
-        self._older: dict[str, _Done] = {}
-        self._sources: set[tuple[str, str]] = set()
+        self._older: dict[str, _Older] = {}
         self._failed: dict[Place, set[FailedKey]] = {}
         self._all_failed: set[FailedKey] | None = None  # those of all parts, once somebody asks
         # Arrow imports pandas at its first conversion, where that is installed: beside the work, not after it.
@@ -140,7 +140,7 @@ class Store:
 
     def is_done(self, source: str, document_id: str) -> bool:
         """Whether this source has a row for these bytes."""
-        return (source, document_id) in self._sources
+        return self._done.has(source, document_id)
 
     def is_done_elsewhere(self, document_id: str) -> bool:
         """Whether any source has a row for these bytes."""
@@ -167,17 +167,16 @@ class Store:
 
         None of them when a part has gone meanwhile.
         """
-        done = self._done.get(document_id)
-        if done is None or not all(path.exists() for path in done.paths):
+        newest = self._done.newest(document_id)
+        if newest is None or not all(path.exists() for path in newest[1]):
             return []
-        found = []
-        for path in done.paths:
-            program = self._programs[parts.program_of(path)]
-            found += [
-                result_of(row, program)
-                for row in self._rows_of(path, document_id, done)
-                if (row["split"] is not None) == self._split
-            ]
+        created_at, paths = newest
+        rows = [row for path in paths for row in self._rows_of(path, document_id, created_at)]
+        found = [
+            result_of(row, self._programs[row["program"]])
+            for row in rows
+            if row["source"] == rows[0]["source"] and (row["split"] is not None) == self._split
+        ]
         return sorted(found, key=lambda result: result.first_page or 0)
 
     def results_in(self, paths: Iterable[Place]) -> list[Result[Any]]:
@@ -205,23 +204,23 @@ class Store:
         [path] = older.paths
         try:
             versions = json.loads((part_schema(path).metadata or {}).get(VERSIONS_KEY, b"{}"))
-            found = self._rows_of(path, document_id, older)
+            found = self._rows_of(path, document_id, older.created_at)
         except StorageError:
             if path.exists():
                 raise
             return None
-        rows = [row for row in found if row["status"] == "valid"]
+        rows = [row for row in found if row["status"] == "valid" and row["source"] == older.source]
         if not rows:
             return None
         asked = versions.get(rows[0]["program_version"], {})
         return OlderRow(result_of(rows[0]), asked.get("fields", {}), asked.get("prompt") or None)
 
-    def _rows_of(self, path: Place, document_id: str, done: _Done) -> list[Row]:
-        wanted = (pc.field("document_id") == document_id) & (pc.field("created_at") == done.created_at)
+    def _rows_of(self, path: Place, document_id: str, created_at: dt.datetime) -> list[Row]:
+        wanted = (pc.field("document_id") == document_id) & (pc.field("created_at") == created_at)
         with parts.reading_errors(path):
             table = scan([path], self._schemas[parts.program_of(path)]).to_table(filter=wanted)
         rows: list[Row] = table.to_pylist()
-        return [row for row in rows if row["source"] == done.source]
+        return rows
 
     # --- what is added ------------------------------------------------------------------------------------------
 
@@ -298,14 +297,34 @@ class Store:
                 if path in known or (failed_only and not parts.is_failed(path)):
                     continue
                 try:
-                    rows = read_part(path, _INDEX_COLUMNS).to_pylist()
+                    table = read_part(path, _INDEX_COLUMNS)
                 except StorageError:
                     if path.exists():
                         raise
                     all_read = False
                     continue
                 known.add(path)
-                self._index(path, rows)
+                if self._is_all_done(table):
+                    made = table["created_at"].cast(pa.int64()).to_pylist()
+                    rows = zip(table["source"].to_pylist(), table["document_id"].to_pylist(), made, strict=True)
+                    for source, document_id, created_at in rows:
+                        self._done.add(source, document_id, created_at, (path,))
+                else:
+                    self._index(path, table.to_pylist())
+
+    def _is_all_done(self, table: pa.Table) -> bool:
+        """Whether every row is of a whole document that is done as asked for now: most parts are such, and taken up
+        several times as fast."""
+        if self._split or self._redo_fallback or self._refresh:
+            return False
+        if "split" in table.column_names and table["split"].null_count < len(table):
+            return False
+        asked = zip(("requested_program", "requested_engine", "requested_model"), self._asked, strict=True)
+        return (
+            all(table[name].unique().to_pylist() == [value] for name, value in asked)
+            and self._versions.issuperset(table["program_version"].unique().to_pylist())
+            and "failed" not in table["status"].unique().to_pylist()
+        )
 
     def _part_name(self, inputs: Iterable[str]) -> str:
         digest = hashlib.sha256()
@@ -342,15 +361,12 @@ class Store:
                     if len(found) < split:  # the others are in parts of other programs, or failed
                         continue
                     paths = self._parts_of.pop(key).values()
-                self._sources.add((source, document_id))
                 self._older.pop(document_id, None)
-                done = self._done.get(document_id)
-                if done is None or created_at >= done.created_at:
-                    self._done[document_id] = _Done(source, created_at, tuple(sorted(set(paths))))
+                self._done.add(source, document_id, created_at, sorted(set(paths)))
             elif self._is_older(row) and document_id not in self._done:
                 older = self._older.get(document_id)
                 if older is None or created_at >= older.created_at:
-                    self._older[document_id] = _Done(source, created_at, (path,))
+                    self._older[document_id] = _Older(source, created_at, (path,))
 
     def _is_older(self, row: Row) -> bool:
         """Whether a row is what the same engine gave for an older version of the program, of a whole file."""

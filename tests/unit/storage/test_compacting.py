@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 import pytest
@@ -352,6 +353,29 @@ def test_duckdb_reads_the_new_field_where_it_is_told_to_unite_the_names(grown: P
     glob = grown / "records" / "program=bill" / "*.parquet"
     rows = duckdb.sql(f"SELECT source, record.tip FROM read_parquet('{glob}', union_by_name = true) ORDER BY 1")
     assert rows.fetchall() == [("a.png", None), ("b.png", Decimal(1))]
+
+
+def test_pyarrow_reads_the_new_field_where_it_is_given_both_schemas(grown: Path) -> None:
+    paths = [str(path) for path in (grown / "records" / "program=bill").glob("*.parquet")]
+    schema = pa.unify_schemas([pq.read_schema(path) for path in paths], promote_options="permissive")
+    rows = ds.dataset(paths, schema=schema).to_table().to_pylist()
+    assert {row["source"]: row["record"]["tip"] for row in rows} == {"a.png": None, "b.png": Decimal(1)}
+
+
+def test_a_plain_glob_sees_merged_rows_twice_until_the_grace_time_ends_and_can_be_told_not_to(tmp_path: Path) -> None:
+    many(tmp_path, 3)
+    add(open_store(tmp_path), Results.failed("000-a.png", model="failed since"))
+    compact(tmp_path)
+    glob = tmp_path / "records" / "program=bill" / "*.parquet"
+    assert len(duckdb.sql(f"SELECT * FROM '{glob}'").fetchall()) > 9
+    newest = """
+        QUALIFY created_at = max(created_at) OVER (PARTITION BY source, document_id)
+            AND row_number() OVER (PARTITION BY source, document_id, first_page, created_at) = 1
+    """
+    rows = duckdb.sql(f"SELECT source, status FROM read_parquet('{glob}', union_by_name = true) {newest}").fetchall()
+    assert sorted(rows) == seen(tmp_path)
+    compact(tmp_path, grace_seconds=0)
+    assert sorted(duckdb.sql(f"SELECT source, status FROM '{glob}'").fetchall()) == seen(tmp_path)
 
 
 def test_merged_rows_have_all_fields_for_every_reader(grown: Path) -> None:

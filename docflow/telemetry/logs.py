@@ -16,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+import orjson
+
 from docflow.errors import ConfigError
 
 log = logging.getLogger("docflow.telemetry")
@@ -29,7 +31,6 @@ MOST_CHARACTERS = 500
 
 _BREAKS = {number: f"\\u{number:04x}" for number in (*range(0x7F, 0xA0), 0x2028, 0x2029)}
 """Characters that JSON lets stand and that some readers take for the end of a line."""
-_encode = json.JSONEncoder(ensure_ascii=False, default=str, separators=(",", ":")).encode
 
 
 class Lines:
@@ -115,10 +116,13 @@ class Lines:
 def json_line(record: dict[str, Any]) -> str:
     """A record as one line: nothing in it can begin another, and long texts are cut."""
     for key, value in record.items():
-        if isinstance(value, str) and len(value) > MOST_CHARACTERS:
+        if value.__class__ is str and len(value) > MOST_CHARACTERS:
             record[key] = f"{value[:MOST_CHARACTERS]}…"
-    line = _encode(record)
-    return line if line.isascii() else line.translate(_BREAKS)
+    try:
+        line = orjson.dumps(record, default=str).decode()
+    except TypeError:  # half a character, which is no text that can be written
+        line = json.dumps(record, default=str)
+    return line if line.isprintable() else line.translate(_BREAKS)
 
 
 def now() -> str:

@@ -136,7 +136,8 @@ def _text(exchange: Exchange, status: int) -> str:
         parts.append(f"{exchange.fallback_from}->{exchange.upstream}" if exchange.fallback_from else exchange.upstream)
     named = {"model": exchange.model, "key": _key(exchange), "error": exchange.error if status >= 400 else None}
     parts += [f"{name}={value[:200]}" for name, value in named.items() if value]
-    return "".join(character if character.isprintable() else "?" for character in " ".join(parts))
+    line = " ".join(parts)
+    return line if line.isprintable() else "".join(one if one.isprintable() else "?" for one in line)
 
 
 def _key(exchange: Exchange) -> str | None:

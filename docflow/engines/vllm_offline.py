@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from docflow.engines.environment import take_out_own
@@ -23,7 +23,7 @@ class VllmOptions:
 
     ``tensor_parallel_size`` is the number of GPUs, ``gpu_memory_utilization`` the share of their memory that is taken,
     ``max_model_len`` the tokens of a conversation with its answer. ``trust_remote_code`` would run code that comes with
-    a model: Qwen2-VL needs none. ``dtype`` and ``block_size`` as vLLM takes them, None for its own choice.
+    a model: Qwen2-VL needs none. ``more`` are further arguments of vLLM's, which count more than these.
     """
 
     tensor_parallel_size: int = 1
@@ -34,11 +34,11 @@ class VllmOptions:
     enable_prefix_caching: bool = True
     max_num_batched_tokens: int = 32_768
     max_num_seqs: int = 256
-    block_size: int | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
 
     def arguments(self, model_path: str) -> dict[str, Any]:
         """What vLLM is called with."""
-        arguments: dict[str, Any] = {
+        return {
             "model": model_path,
             "tensor_parallel_size": self.tensor_parallel_size,
             "gpu_memory_utilization": self.gpu_memory_utilization,
@@ -48,10 +48,8 @@ class VllmOptions:
             "enable_prefix_caching": self.enable_prefix_caching,
             "max_num_batched_tokens": self.max_num_batched_tokens,
             "max_num_seqs": self.max_num_seqs,
+            **self.more,
         }
-        if self.block_size is not None:
-            arguments["block_size"] = self.block_size
-        return arguments
 
 
 def setup_vllm_sync(model_path: str, options: VllmOptions | None = None) -> Any:

@@ -14,8 +14,9 @@ from docflow.runs.plan import Work
 
 MOST_SECONDS = 25.0
 """A chunk takes no more documents after this: what a kill can cost is this, and the documents then in work."""
-MOST_DOCUMENTS = 100
-"""So that the rows of a chunk stay small in memory, however fast documents go."""
+MOST_DOCUMENTS = 500
+"""So that the rows of a chunk stay small in memory, however fast documents go; and not so few that a large dataset
+falls into very many parts, which readers have to open one by one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

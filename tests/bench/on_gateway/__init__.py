@@ -1,0 +1,1 @@
+"""What the gateway's bench is made of: an upstream, a load, and the relays that are compared."""

@@ -64,15 +64,15 @@ class _Named:
         one = frozenset([document])
         return cls(document_ids=one) if _ID.fullmatch(document) else cls(sources=one)
 
-    def rows(self, table: pa.Table) -> Any:
+    def rows(self, table: pa.Table | pa.RecordBatch) -> Any:
         """Which rows of a table are meant, as a mask."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         def among(column: str, values: frozenset[str]) -> Any:
-            return pc.is_in(table[column].combine_chunks(), pa.array(sorted(values), pa.string()))
+            return pc.is_in(_column(table, column), pa.array(sorted(values), pa.string()))
 
-        unread = pc.and_(pc.equal(table["document_id"].combine_chunks(), ""), among("source", self.unread))
+        unread = pc.and_(pc.equal(_column(table, "document_id"), ""), among("source", self.unread))
         return pc.or_(pc.or_(among("document_id", self.document_ids), among("source", self.sources)), unread)
 
 
@@ -205,15 +205,10 @@ def _forget_rows(out: Place, named: _Named) -> int:
 
 def _take_out(path: Place, named: _Named) -> None:
     """Write a part anew without some rows; a part without any goes."""
-    from docflow.storage import parts
-    from docflow.storage.reading import read_part
+    from docflow.storage.reading import part_schema
+    from docflow.storage.rewriting import rewrite
 
-    table = read_part(path)
-    kept = table.filter(_inverted(named.rows(table)))
-    if kept.num_rows:
-        parts.write_part(path, kept)
-    else:
-        parts.remove(path)
+    rewrite(path, part_schema(path), lambda batch: batch.filter(_inverted(named.rows(batch))))
 
 
 def _parts(out: Place) -> list[Place]:
@@ -241,9 +236,9 @@ def _all_files(out: Place) -> list[Place]:
 def _unfinished(out: Place) -> list[Place]:
     """What compactions are writing, or were when they were killed."""
     from docflow.storage import parts
-    from docflow.storage.compacting import TEMPORARY_NAMES
+    from docflow.storage.rewriting import UNFINISHED_MERGES
 
-    return [path for folder in parts.program_folders(out).values() for path in folder.glob(TEMPORARY_NAMES)]
+    return [path for folder in parts.program_folders(out).values() for path in folder.glob(UNFINISHED_MERGES)]
 
 
 def _tables(paths: Collection[Place]) -> Iterator[tuple[Place, pa.Table]]:
@@ -258,6 +253,13 @@ def _tables(paths: Collection[Place]) -> Iterator[tuple[Place, pa.Table]]:
                 raise
             continue
         yield path, table
+
+
+def _column(table: pa.Table | pa.RecordBatch, name: str) -> Any:
+    import pyarrow as pa
+
+    column = table.column(name)
+    return column.combine_chunks() if isinstance(column, pa.ChunkedArray) else column
 
 
 def _inverted(wanted: Any) -> Any:

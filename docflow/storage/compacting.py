@@ -8,26 +8,23 @@ time. A kill loses the group in work at most; the next compaction takes up, or s
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
-import os
-import tempfile
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from docflow.buckets import BucketPath
 from docflow.errors import StorageError
 from docflow.storage import parts, places
 from docflow.storage.arrow_types import merged, only_adds
 from docflow.storage.places import Place
-from docflow.storage.reading import part_schema, read_part, scan
+from docflow.storage.reading import part_schema, read_part
 from docflow.storage.replaced import remove_replaced
+from docflow.storage.rewriting import batches_of, write_batches
 from docflow.storage.rows import FORMAT, FORMAT_KEY, PROGRAM_KEY, SCHEMA_KEY, VERSIONS_KEY, row_schema
 from docflow.storage.schemas import leaf_fields
 from docflow.storage.snapshots import (
@@ -44,13 +41,10 @@ from docflow.storage.view import KEY, KEY_COLUMNS, Counting, doubled, keys_of, s
 
 GRACE_SECONDS = 3600.0
 PART_BYTES = 128 << 20
+PART_ROWS = 500_000
+"""Rows of a part at most, however small they are."""
 ORPHANED_SECONDS = 3600.0
 """After this time a merged part that no snapshot lists is nobody's: merging a group takes minutes."""
-TEMPORARY_NAMES = f".*-merged-*{places.TEMPORARY}"
-"""What parts are called, beside those that are there, while they are written."""
-_GROUP_ROWS = 10_000
-_GROUP_BYTES = 32 << 20
-"""A row group has so many rows, or so many bytes in memory, at most: what a reader and ``compact`` hold at once."""
 _WORTH_IT = 0.1
 """A large part is written anew once this share of its rows does not count."""
 
@@ -99,13 +93,9 @@ class _Group:
     dead: set[tuple[Any, ...]] = field(default_factory=set)
     doubled: frozenset[tuple[Any, ...]] = frozenset()
 
-    @property
-    def target(self) -> Place:
-        """The merged part, named after what it is made of: done again, it overwrites itself."""
-        digest = hashlib.sha256()
-        for part in self.parts:
-            digest.update(f"{part.path.name}\0{part.identity}\0".encode())
-        return self.folder / f"{'failed' if self.failed else 'part'}-merged-{digest.hexdigest()[:32]}.parquet"
+    def new_target(self) -> Place:
+        """A name for the merged part that no other compaction has: each removes what it wrote in vain."""
+        return self.folder / f"{'failed' if self.failed else 'part'}-merged-{uuid.uuid4().hex}.parquet"
 
 
 def compact(
@@ -152,11 +142,15 @@ def _groups(out: Place, part_bytes: int, done: Compacted) -> list[_Group]:
     for folder in parts.program_folders(out).values():
         for failed in (False, True):
             mine = [part for part in found if part.path.parent == folder and parts.is_failed(part.path) == failed]
-            mine = [part for part in mine if part.size < part_bytes // 2 or part.dead > _WORTH_IT * part.rows]
+            mine = [part for part in mine if _is_small(part, part_bytes) or part.dead > _WORTH_IT * part.rows]
             for chosen in _filled(_mergeable(mine), part_bytes):
                 if len(chosen) > 1 or chosen[0].dead:
                     groups.append(_Group(out, folder, chosen, failed, dead, twice))
     return groups
+
+
+def _is_small(part: _Part, part_bytes: int) -> bool:
+    return part.size < part_bytes // 2 and part.rows < PART_ROWS // 2
 
 
 def _look(out: Place) -> tuple[list[_Part], set[tuple[Any, ...]], frozenset[tuple[Any, ...]]]:
@@ -221,13 +215,13 @@ def _common(one: pa.Schema, other: pa.Schema) -> pa.Schema | None:
 def _filled(found: Sequence[_Part], part_bytes: int) -> Iterator[list[_Part]]:
     """Parts in lists of about the size that is wanted, those of neighbouring sources together."""
     chosen: list[_Part] = []
-    size = 0
+    size = rows = 0
     for part in sorted(found, key=lambda part: (part.first, part.path.name)):
-        if chosen and size + part.size > part_bytes:
+        if chosen and (size + part.size > part_bytes or rows + part.rows > PART_ROWS):
             yield chosen
-            chosen, size = [], 0
+            chosen, size, rows = [], 0, 0
         chosen.append(part)
-        size += part.size
+        size, rows = size + part.size, rows + part.rows
     if chosen:
         yield chosen
 
@@ -239,7 +233,7 @@ def _merge(group: _Group, done: Compacted) -> None:
     """Write a group as one part and let that count in its place. Raises StorageError."""
     before = newest_snapshot(group.out)
     counting = Counting(group.dead, group.doubled)
-    target = group.target
+    target = group.new_target()
     try:
         rows = _write(group, target, counting)
     except StorageError:
@@ -292,33 +286,13 @@ def _count(done: Compacted, group: _Group, rows: int, dropped: int, size: int) -
 def _write(group: _Group, target: Place, counting: Counting) -> int:
     """Write the rows of a group that count, row group by row group; how many they are. No file where there are none."""
     schema = _schema(group)
-    rows = 0
-    with _file_for(target) as path:
-        with parts.reading_errors(group.folder), pq.ParquetWriter(path, schema, compression="zstd") as writer:
-            for table in _row_groups(group, schema, counting):
-                writer.write_table(table)
-                rows += len(table)
-        if rows:
-            _publish(path, target)
-    return rows
+    return write_batches(target, schema, _batches(group, schema, counting))
 
 
-def _row_groups(group: _Group, schema: pa.Schema, counting: Counting) -> Iterator[pa.Table]:
-    waiting: list[pa.RecordBatch] = []
-    rows = size = 0
+def _batches(group: _Group, schema: pa.Schema, counting: Counting) -> Iterator[pa.RecordBatch]:
     for part in group.parts:
-        whole = scan([part.path], schema)
-        for batch in whole.to_batches(batch_size=1024, batch_readahead=1, fragment_readahead=1, use_threads=False):
-            kept = counting.of(batch)
-            if not kept.num_rows:
-                continue
-            waiting.append(kept)
-            rows, size = rows + kept.num_rows, size + kept.nbytes
-            if rows >= _GROUP_ROWS or size >= _GROUP_BYTES:
-                yield pa.Table.from_batches(waiting, schema)
-                waiting, rows, size = [], 0, 0
-    if waiting:
-        yield pa.Table.from_batches(waiting, schema)
+        for batch in batches_of(part.path, schema):
+            yield counting.of(batch)
 
 
 def _schema(group: _Group) -> pa.Schema:
@@ -340,34 +314,6 @@ def _schema(group: _Group) -> pa.Schema:
             VERSIONS_KEY: json.dumps(versions, ensure_ascii=True).encode(),
         }
     )
-
-
-@contextlib.contextmanager
-def _file_for(target: Place) -> Iterator[Path]:
-    """A file to write to, under a name that no reader sees, readable by its owner only; gone afterwards.
-
-    On the same disk as the target, unless that is in a bucket: there it is in this machine's folder for such files.
-    """
-    folder = None if isinstance(target, BucketPath) else target.parent
-    with parts.storage_errors(target):
-        descriptor, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=places.TEMPORARY, dir=folder)
-        os.close(descriptor)
-    try:
-        yield Path(name)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _publish(path: Path, target: Place) -> None:
-    """Put a file that is written in its place, whole. Raises StorageError."""
-    with parts.storage_errors(target):
-        if isinstance(target, BucketPath):
-            places.write_whole(target, path.read_bytes())
-            return
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        path.replace(target)
-        places.sync_folder(target.parent)
 
 
 def _size(path: Place) -> int:

@@ -279,6 +279,26 @@ def test_what_a_killed_compaction_left_is_forgotten_too(tmp_path: Path) -> None:
     assert not any(path.exists() for path in left)
 
 
+def test_of_two_compactions_of_the_same_parts_one_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    many(tmp_path, 3)
+    before = seen(tmp_path)
+    write = compacting._write
+    others = []
+
+    def meanwhile(*given: Any) -> int:
+        rows = write(*given)
+        if not others:
+            others.append(None)
+            others.append(compact(tmp_path))
+        return rows
+
+    monkeypatch.setattr(compacting, "_write", meanwhile)
+    done = compact(tmp_path, grace_seconds=0)
+    assert (others[1].merged, done.merged, done.changed) == (6, 0, 6)
+    assert len(files(tmp_path)) == len(live(tmp_path)) == 2
+    assert seen(tmp_path) == before
+
+
 def test_snapshots_are_numbered_and_the_slower_of_two_looks_again(tmp_path: Path) -> None:
     met = []
 
@@ -458,7 +478,8 @@ def test_readers_writers_and_compactions_go_on_at_once(tmp_path: Path) -> None:
         assert known <= {row["source"] for row in rows}
 
     threads = [threading.Thread(target=guarded, args=(work,)) for work in (read, ask, read)]
-    threads.append(threading.Thread(target=guarded, args=(lambda: compact(tmp_path, grace_seconds=0),)))
+    for _ in range(2):
+        threads.append(threading.Thread(target=guarded, args=(lambda: compact(tmp_path, grace_seconds=0),)))
     for thread in threads:
         thread.start()
     store = open_store(tmp_path)

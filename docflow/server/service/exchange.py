@@ -23,7 +23,7 @@ class Exchange:
     ``fallback_from`` was asked first where that was another; ``fallback_model`` is the model of the one that stood in.
     ``failed_upstreams`` were asked and failed. ``queued_seconds`` passed before an upstream took the request,
     ``first_byte_seconds`` before the answer began. ``prompt_length`` counts characters, ``prompt_tokens`` to
-    ``output_tokens`` tokens.
+    ``output_tokens`` tokens. ``trace`` is the W3C traceparent that upstreams are told; ``span`` is telemetry's own.
     """
 
     method: str
@@ -51,6 +51,8 @@ class Exchange:
     streamed: bool = False
     client_left: bool = False
     error: str | None = None
+    trace: str = ""
+    span: Any = None
     observers: Sequence[Observer] = ()
 
     def tell(self, what: str) -> None:

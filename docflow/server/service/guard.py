@@ -67,6 +67,7 @@ class Guard:
         if _REQUEST_ID.fullmatch(given):
             exchange.request_id = given.decode()
         exchange.observers = self._observers
+        exchange.trace = headers.get(b"traceparent", b"").decode("latin-1")[:100]
         scope.setdefault("state", {})[STATE] = exchange
         body = _Body(receive, self._most_bytes(scope["path"]), self._settings.body_seconds, exchange)
         answer = _Answer(send, exchange, body)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from docflow.extraction.result import Result
 from docflow.server.service.exchange import Exchange
 from docflow.settings import TelemetrySettings
 from docflow.telemetry.gpu import Gpus
 from docflow.telemetry.logs import Lines, StructuredLogger, now
-from docflow.telemetry.metrics import Metrics
+from docflow.telemetry.metrics import METHODS, Metrics
+from docflow.telemetry.tracing import Tracing
 
 NO_ROUTE = "none"
 """What metrics call the route of a path that is none of the service's."""
@@ -24,8 +26,9 @@ class Telemetry:
     Raises ConfigError when the log file cannot be written.
     """
 
-    def __init__(self, settings: TelemetrySettings, gpus: Gpus) -> None:
+    def __init__(self, settings: TelemetrySettings, gpus: Gpus, tracing: Tracing | None = None) -> None:
         self.metrics = Metrics(gpus)
+        self._tracing = tracing
         self._settings = settings
         self._lines: Lines | None = None
         if settings.log != "off":
@@ -33,14 +36,19 @@ class Telemetry:
         self._logger = StructuredLogger("docflow.requests", self._lines.put if self._lines else _nowhere)
 
     def close(self) -> None:
-        """Write the lines that wait."""
+        """Write the lines and send the spans that wait."""
         if self._lines is not None:
             self._lines.close()
+        if self._tracing is not None:
+            self._tracing.close()
 
     def observe(self, what: str, exchange: Exchange) -> None:
         """An Observer: told of the beginning and the end of every exchange."""
         if what == "begin":
             self.metrics.active.inc()
+            if self._tracing is not None:
+                begun = exchange.span = self._tracing.begin(exchange.method, exchange.trace)
+                exchange.trace = begun.traceparent or exchange.trace
         elif what == "request":
             if self._settings.log == "json" and self._settings.log_requests:
                 route = {"method": exchange.method, "route": exchange.route or None, "key": _key(exchange)}
@@ -48,6 +56,51 @@ class Telemetry:
         elif what == "end":
             self._count(exchange)
             self._log(exchange)
+            if self._tracing is not None:
+                self._trace(self._tracing, exchange)
+
+    def document(self, program: str, result: Result[Any]) -> None:
+        """A document went through a program, of which this is the name to tell."""
+        self.metrics.document(program, result.status, result.seconds)
+        if self._tracing is not None:
+            attributes = {
+                "docflow.program": program,
+                "docflow.status": result.status,
+                "docflow.engine": result.engine,
+                "docflow.pages": len(result.pages),
+                "docflow.fallback": result.fallback,
+                "gen_ai.usage.input_tokens": result.usage.prompt,
+                "gen_ai.usage.output_tokens": result.usage.output,
+            }
+            error = result.error.type if result.error is not None else None
+            self._tracing.past("extract", result.seconds, attributes, error=error)
+
+    def _trace(self, tracing: Tracing, exchange: Exchange) -> None:
+        status = exchange.status or NOT_ANSWERED
+        for failed in exchange.failed_upstreams:
+            exchange.span.span.add_event("upstream failed", {"docflow.upstream": failed})
+        if exchange.upstream is not None and exchange.kind and exchange.attempts:
+            asked = {
+                "docflow.upstream": exchange.upstream,
+                "docflow.attempts": exchange.attempts,
+                "docflow.fallback_from": exchange.fallback_from,
+                "gen_ai.request.model": exchange.model,
+                "gen_ai.usage.input_tokens": exchange.prompt_tokens,
+                "gen_ai.usage.output_tokens": exchange.output_tokens,
+            }
+            seconds = max(0.0, exchange.seconds - (exchange.queued_seconds or 0.0))
+            tracing.past("upstream", seconds, asked, error=exchange.error if status >= 500 else None)
+        attributes = {
+            "http.request.method": exchange.method if exchange.method in METHODS else "_OTHER",
+            "http.route": exchange.route or None,
+            "http.response.status_code": status,
+            "docflow.request_id": exchange.request_id,
+            "docflow.queued_seconds": exchange.queued_seconds,
+            "docflow.documents": exchange.documents,
+            "docflow.client_left": exchange.client_left,
+        }
+        name = f"{attributes['http.request.method']} {exchange.route}".strip()
+        tracing.end(exchange.span, name, attributes, error=(exchange.error or str(status)) if status >= 500 else None)
 
     def _count(self, exchange: Exchange) -> None:
         metrics, route = self.metrics, exchange.route or NO_ROUTE

@@ -53,8 +53,8 @@ class Gateway:
         caller = exchange.caller or NOBODY
         self._allowances.take(caller)
         raw = await _body(receive)
-        trace = next((value for name, value in scope["headers"] if name == b"traceparent"), b"").decode("latin-1")
-        call = call_of(kind, raw, exchange.request_id, self._settings.gateway, self._settings.serve.model, trace[:100])
+        settings = self._settings
+        call = call_of(kind, raw, exchange.request_id, settings.gateway, settings.serve.model, exchange.trace)
         if self.relay.uses_beginnings(kind):
             mark_beginnings(call)
         exchange.streamed = call.stream

@@ -42,11 +42,11 @@ async def open(service: Service, stack: AsyncExitStack) -> None:  # noqa: A001
     extraction = await asyncio.to_thread(Extraction, service.settings, engines.engine)
     stack.push_async_callback(asyncio.to_thread, extraction.close)
     service.parts[Extraction] = extraction
-    metrics = service.part(Telemetry).metrics
+    telemetry = service.part(Telemetry)
 
     def count(result: Result[Any]) -> None:
         program = result.program if result.program in extraction.programs.names else "schema"
-        metrics.document(program, result.status, result.seconds)
+        telemetry.document(program, result)
 
     extraction.on_result = count
     service.parts[Pages] = Pages()

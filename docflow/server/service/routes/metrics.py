@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -14,6 +15,7 @@ from docflow.server.service.state import Service, service_of
 from docflow.server.service.telemetry import Telemetry
 from docflow.telemetry.gpu import Gpus
 from docflow.telemetry.metrics import CONTENT_TYPE
+from docflow.telemetry.tracing import Tracing
 
 router = APIRouter(tags=["monitoring"])
 
@@ -21,8 +23,9 @@ router = APIRouter(tags=["monitoring"])
 async def open(service: Service, stack: AsyncExitStack) -> None:  # noqa: A001
     """Begin to observe every request. What other parts know is asked of them while metrics are read."""
     gpus = service.parts[Gpus] = Gpus()
-    telemetry = service.parts[Telemetry] = Telemetry(service.settings.telemetry, gpus)
-    stack.callback(telemetry.close)
+    tracing = Tracing.from_environment()
+    telemetry = service.parts[Telemetry] = Telemetry(service.settings.telemetry, gpus, tracing)
+    stack.push_async_callback(asyncio.to_thread, telemetry.close)
     service.observers.append(telemetry.observe)
     metrics = telemetry.metrics
     metrics.show_upstreams(lambda: {name: float(up) for name, (up, _) in _upstreams(service).items()})

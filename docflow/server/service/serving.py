@@ -12,6 +12,7 @@ import uvicorn
 
 from docflow.errors import ConfigError, DocflowError, UsageError
 from docflow.server.service.app import service_app
+from docflow.server.service.protocol import BoundedProtocol
 from docflow.settings import Settings
 
 END_SECONDS = 30
@@ -50,6 +51,7 @@ def serve_service(settings: Settings, started: Callable[[str], None]) -> None:
         config = uvicorn.Config(
             cast("Any", app),
             lifespan="on",
+            http=BoundedProtocol,
             log_config=None,
             access_log=False,
             server_header=False,

@@ -14,6 +14,7 @@ import httpx
 import uvicorn
 
 from docflow.server.service.app import service_app
+from docflow.server.service.protocol import BoundedProtocol
 from docflow.settings import load_settings
 from tests.engines.loopback import LoopbackServer, Received, reset, response
 
@@ -139,7 +140,15 @@ def serving(**flags: Any) -> Iterator[httpx.Client]:
     given = {"serve.keys": f"team={KEY};ops:admin=0123456789abcdef-ops", "gateway.answer_seconds": 20}
     given |= {name.replace("__", "."): value for name, value in flags.items()}
     app = service_app(load_settings(given))
-    config = uvicorn.Config(app, port=0, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=2)  # type: ignore[arg-type]
+    config = uvicorn.Config(
+        app,  # type: ignore[arg-type]
+        port=0,
+        http=BoundedProtocol,
+        log_config=None,
+        access_log=False,
+        ws="none",
+        timeout_graceful_shutdown=2,
+    )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, name="service", daemon=True)
     thread.start()

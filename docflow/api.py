@@ -12,9 +12,9 @@ import queue
 import sys
 import threading
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar, overload
 
+from docflow.buckets import BucketPath, place_of
 from docflow.runs import PREFECT_FROM, OnProgress, OnResult, Run, Runner, RunOptions, begin, runner_of
 
 if TYPE_CHECKING:
@@ -82,11 +82,12 @@ def extract(
     name: str | None = None,
     engine: str | Sequence[str] | Engine | None = None,
     fallback: str | Sequence[str] | None = None,
-    out: str | os.PathLike[str] | None = None,
+    out: str | os.PathLike[str] | BucketPath | None = None,
     concurrency: int | None = None,
     limit: int | None = None,
     retry_failed: bool = False,
     redo_fallback: bool = False,
+    refresh: bool = False,
     split: bool | None = None,
     runner: Runner | None = None,
     settings: Settings | None = None,
@@ -98,7 +99,8 @@ def extract(
     a name such as ``"receipt"``, a Program, or a Pydantic model; ``schema`` a JSON Schema file in its place; without
     either, docflow finds out what kind of document each one is. ``engine`` is a name such as ``"embedded"``, a server
     such as ``"sglang=http://gpu1:30000"``, several of these, or an Engine; ``fallback`` names those that answer while
-    the servers are away, and ``redo_fallback`` asks again what they answered. With ``out`` rows are added to the
+    the servers are away, and ``redo_fallback`` asks again what they answered. ``refresh`` asks, where the program has
+    changed, for what has changed alone. With ``out`` rows are added to the
     dataset there, and what is done already is skipped; without it the results are in ``Run.results``, all in memory.
     With ``split`` a file may hold several documents and gives a result for each (``first_page``, ``last_page``). Where
     PREFECT_API_URL is set, or inside a Prefect flow or task, the run is a flow of its own there (``runner`` says
@@ -119,6 +121,7 @@ def extract(
         limit=limit,
         retry_failed=retry_failed,
         redo_fallback=redo_fallback,
+        refresh=refresh,
         split=split,
         runner=runner,
         settings=settings,
@@ -172,11 +175,11 @@ async def aiter_records(
         threading.Thread(target=stream.close, daemon=True).start()
 
 
-def open(out: str | os.PathLike[str]) -> Dataset:  # noqa: A001 (read as docflow.open)
+def open(out: str | os.PathLike[str] | BucketPath) -> Dataset:  # noqa: A001 (read as docflow.open)
     """The dataset that runs wrote to ``out``. Raises StorageError when there is none."""
     from docflow.storage import Dataset
 
-    return Dataset(Path(out))
+    return Dataset(place_of(out))
 
 
 def _options(source: Any, *, split: bool | None = None, **how: Any) -> RunOptions:
@@ -187,7 +190,7 @@ def _options(source: Any, *, split: bool | None = None, **how: Any) -> RunOption
     if "program" not in given and "schema" not in given:
         given["program"] = "auto"
     if "out" in given:
-        given["out"] = Path(given["out"])
+        given["out"] = place_of(given["out"])
     settings = given["settings"] if "settings" in given else load_settings()
     if split is not None:
         extraction = settings.extraction.model_copy(update={"split": split})

@@ -24,7 +24,7 @@ import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from docflow.errors import UsageError
@@ -57,6 +57,18 @@ def local_path(uri: str) -> Path | None:
     if parsed.netloc not in ("", "localhost") or not parsed.path:
         raise UsageError(f"{uri}: only files of this machine can be named so", hint="Write file:///PATH.")
     return Path(os.fsdecode(unquote_to_bytes(parsed.path)))
+
+
+def place_of(text: str | os.PathLike[str] | BucketPath) -> Place:
+    """The place that a path or a URI (``file://``, ``s3://``, ``gs://``, ``az://``) names.
+
+    Raises UsageError for a URI of another kind, and where the extra ``docflow[cloud]`` is missing.
+    """
+    if isinstance(text, BucketPath):
+        return text
+    if not isinstance(text, str) or not is_uri(text):
+        return Path(text)
+    return local_path(text) or BucketPath.of(text)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -281,6 +293,16 @@ class BucketPath:
         store = _store(self.scheme, self.bucket, patient=False)
         with _store_errors(self), contextlib.suppress(obstore.exceptions.InvalidPathError):
             next(obstore.list(store, self.key or None, chunk_size=1), None)
+
+
+Place: TypeAlias = Path | BucketPath
+"""Where files are: on this machine or in a bucket."""
+
+
+def listed(folder: Place, pattern: str) -> list[Place]:
+    """What lies directly in a folder and matches, sorted by name; nothing where there is no such folder."""
+    found: list[Place] = [*folder.glob(pattern)]
+    return sorted(found, key=str)
 
 
 # --- stores -------------------------------------------------------------------------------------------------------

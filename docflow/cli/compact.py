@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from docflow.cli import options
+
 if TYPE_CHECKING:
     from docflow.storage.compacting import Compacted
 
 
 def compact(
-    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder that docflow extract wrote to.")] = Path("out"),
+    out: options.Dataset = Path("out"),
     grace: Annotated[
         str | None,
         typer.Option(

@@ -115,7 +115,7 @@ def evaluate(
 
 
 def _judged(
-    out: Path, truth: Path | None, program: str | None, renamed: Iterable[str] | None, locale: str | None
+    out: options.Place, truth: Path | None, program: str | None, renamed: Iterable[str] | None, locale: str | None
 ) -> Judged:
     from docflow.errors import UsageError
     from docflow.evaluation.judging import judge

@@ -22,7 +22,14 @@ def extract(
         ),
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="OUT", help="The dataset's folder; rows are added to what is there.")
+        options.Place,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The dataset's folder, or its place in a bucket; rows are added to what is there.",
+            parser=options.place,
+        ),
     ] = Path("out"),
     program: Annotated[
         str | None,
@@ -70,6 +77,15 @@ def extract(
         typer.Option(
             "--redo-fallback",
             help="Ask the documents again that a fallback answered in an earlier run.",
+            rich_help_panel=WHAT,
+        ),
+    ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Where the program has changed since a document was read, ask for the fields that have changed and "
+            "keep the others.",
             rich_help_panel=WHAT,
         ),
     ] = False,
@@ -157,6 +173,7 @@ def extract(
         retry_failed=retry_failed,
         redo_fallback=redo_fallback,
         rehash=rehash,
+        refresh=refresh,
         fallback=fallback or None,
         settings=settings,
     )

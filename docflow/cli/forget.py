@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from docflow.cli import options
+
 if TYPE_CHECKING:
     from docflow.runs.forgetting import Forgotten
 
@@ -25,7 +27,14 @@ def forget(
         ),
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="OUT", help="The folder that docflow extract wrote to.")
+        options.Place,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The folder, or place in a bucket, that docflow extract wrote to.",
+            parser=options.place,
+        ),
     ] = Path("out"),
     older_than: Annotated[
         str | None,

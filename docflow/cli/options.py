@@ -126,9 +126,6 @@ Budget = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
-Dataset = Annotated[Path, typer.Argument(metavar="OUT", help="The folder that docflow extract wrote to.")]
-
-
 MetricsFile = Annotated[
     Path | None,
     typer.Option(
@@ -138,6 +135,26 @@ MetricsFile = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
+if TYPE_CHECKING:
+    from docflow.buckets import Place as Place
+else:
+    Place = Path  # Typer takes no unions; the parser below makes one or the other
+
+
+def place(text: str) -> Place:
+    """OUT as a path or a place in a bucket. Raises UsageError for a URI that is neither."""
+    from docflow.buckets import place_of
+
+    return place_of(text)
+
+
+Dataset = Annotated[
+    Place,
+    typer.Argument(
+        metavar="OUT", help="The folder, or place in a bucket, that docflow extract wrote to.", parser=place
+    ),
+]
+
 
 UNSURE = 0.8
 """The confidence under which --verify and --cheap-first ask again, where the settings name none."""

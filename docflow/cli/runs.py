@@ -71,7 +71,14 @@ def show(
         str, typer.Argument(metavar="ID", help="The run's id, or how it begins; last for the newest run.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="OUT", help="The folder that docflow extract wrote to.")
+        options.Place,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The folder, or place in a bucket, that docflow extract wrote to.",
+            parser=options.place,
+        ),
     ] = Path("out"),
     as_json: AsJson = False,
 ) -> None:

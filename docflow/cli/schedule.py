@@ -35,7 +35,14 @@ def add(
         list[str], typer.Argument(metavar="SOURCE", help="Files, folders (with all below them), or globs in quotes.")
     ],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="OUT", help="The dataset's folder; rows are added to what is there.")
+        options.Place,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The dataset's folder, or its place in a bucket; rows are added to what is there.",
+            parser=options.place,
+        ),
     ] = Path("out"),
     cron: Annotated[
         str | None,

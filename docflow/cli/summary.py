@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docflow.buckets import Place
 from docflow.cli.progress import duration, rate
 from docflow.cli.terminal import complain, error_console, plain_table, printable
 
@@ -35,7 +36,7 @@ def print_summary(run: Run, log: Path | None = None, said: Collection[str] = ())
         complain("note", f"What went wrong inside docflow is told in {log}; please send it along with a report.")
 
 
-def print_interrupted(out: Path) -> None:
+def print_interrupted(out: Place) -> None:
     """Print, on stderr, what an interruption means for the documents that were done."""
     kept = shlex.quote(printable(out))
     error_console().print(f"Interrupted. What is done is kept in {kept}; the same command goes on from there.")

@@ -18,7 +18,14 @@ if TYPE_CHECKING:
 def watch(
     inbox: Annotated[Path, typer.Argument(metavar="INBOX", help="The folder, with all below it. It is only read.")],
     out: Annotated[
-        Path, typer.Option("--out", "-o", metavar="OUT", help="The dataset's folder; rows are added to what is there.")
+        options.Place,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="OUT",
+            help="The dataset's folder, or its place in a bucket; rows are added to what is there.",
+            parser=options.place,
+        ),
     ] = Path("out"),
     every: Annotated[str, typer.Option(metavar="TIME", help="How often to look: seconds, or 90s, 5m, 2h, 1d.")] = "5s",
     program: Annotated[

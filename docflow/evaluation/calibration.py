@@ -14,9 +14,9 @@ import re
 from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from docflow.buckets import Place
 from docflow.errors import StorageError
 from docflow.extraction.result import Evidence, Result
 
@@ -184,7 +184,7 @@ class Calibration:
     # --- on disk ------------------------------------------------------------------------------------------------
 
     @classmethod
-    def load(cls, path: Path) -> Calibration:
+    def load(cls, path: Place) -> Calibration:
         """What ``save`` wrote. Raises StorageError."""
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
@@ -209,12 +209,12 @@ class Calibration:
             ) from error
 
     @classmethod
-    def beside(cls, out: Path) -> Calibration | None:
+    def beside(cls, out: Place) -> Calibration | None:
         """The calibration of a dataset; None where none was made. Raises StorageError for one that cannot be read."""
         path = out / FILE
         return cls.load(path) if path.exists() else None
 
-    def save(self, path: Path) -> None:
+    def save(self, path: Place) -> None:
         """Write it as JSON, whole or not at all. Raises StorageError."""
         from docflow.storage.parts import write_whole
 

@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from docflow.buckets import Place
 from docflow.errors import UsageError
 from docflow.evaluation.places import Piece, TrueLine, read_boxes, read_lines
 
@@ -100,7 +101,7 @@ def pages_of(name: str) -> tuple[str, Pages | None]:
     return name[: found.start()], (int(found[1]), int(found[2] or found[1]))
 
 
-def reviewed_truths(out: Path, program: str | None = None) -> list[Truth]:
+def reviewed_truths(out: Place, program: str | None = None) -> list[Truth]:
     """What reviewers said of a dataset (OUT/corrections), as truth.
 
     Of a document that was reviewed wholly the corrected record is the truth. Of any other it is the leaves that

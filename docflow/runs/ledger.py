@@ -11,9 +11,9 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+from docflow.buckets import Place, listed
 from docflow.engines.base import Usage
 from docflow.errors import StorageError, UsageError
 from docflow.runs.costs import money
@@ -151,7 +151,7 @@ class PastRun:
         }
 
 
-def past_runs(out: Path) -> list[PastRun]:
+def past_runs(out: Place) -> list[PastRun]:
     """Every run of the dataset at ``out``, the oldest first. Raises StorageError where there is none."""
     kept = _kept(out)
     rows: dict[str, list[dict[str, Any]]] = {}
@@ -163,7 +163,7 @@ def past_runs(out: Path) -> list[PastRun]:
     return sorted(runs, key=lambda run: (run.started_at, run.id))
 
 
-def past_run(out: Path, run_id: str) -> PastRun:
+def past_run(out: Place, run_id: str) -> PastRun:
     """One run, by its id, by the beginning of it where no other begins so, or ``last``.
 
     Raises StorageError, UsageError for an id that is none.
@@ -233,10 +233,10 @@ def _past_run(run_id: str, kept: dict[str, Any] | None, rows: list[dict[str, Any
     )
 
 
-def _kept(out: Path) -> dict[str, dict[str, Any]]:
+def _kept(out: Place) -> dict[str, dict[str, Any]]:
     """What runs left at their end, by id. A file that says something else is passed over: the rows are there."""
     found = {}
-    for path in sorted((out / RUNS).glob("*.json")):
+    for path in listed(out / RUNS, "*.json"):
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             _past_run(path.stem, content, [])
@@ -246,7 +246,7 @@ def _kept(out: Path) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _counted(out: Path) -> list[dict[str, Any]]:
+def _counted(out: Place) -> list[dict[str, Any]]:
     """Rows by run and engine, counted. Raises StorageError."""
     import duckdb
     import pyarrow as pa

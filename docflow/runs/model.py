@@ -8,9 +8,9 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docflow.buckets import Place
 from docflow.engines.base import Usage
 from docflow.errors import UsageError
 from docflow.settings import RUNNERS, Settings, without_credentials
@@ -45,7 +45,8 @@ class RunOptions:
     name, ``FILE:NAME``, ``package.module:NAME``, a record model or a Program; ``schema`` (a JSON Schema file or
     ``module:Model``) takes its place. ``engine`` is a name, ``NAME=URL``, several of these, or an Engine, and
     ``fallback`` names who stands in for it; without them the settings decide. ``redo_fallback`` asks documents again
-    that a stand-in answered; ``rehash`` reads files anew that look unchanged since a run into ``out`` saw them. Without
+    that a stand-in answered; ``rehash`` reads files anew that look unchanged since a run into ``out`` saw them;
+    ``refresh`` asks only what has changed in the program since. Without
     ``out`` rows are only streamed.
     """
 
@@ -53,7 +54,7 @@ class RunOptions:
     program: str | Program | type[BaseModel] | None = None
     schema: str | None = None
     name: str | None = None
-    out: Path | None = None
+    out: Place | None = None
     engine: str | Sequence[str] | Engine | None = None
     fallback: str | Sequence[str] | None = None
     concurrency: int | None = None
@@ -61,6 +62,7 @@ class RunOptions:
     retry_failed: bool = False
     redo_fallback: bool = False
     rehash: bool = False
+    refresh: bool = False
     runner: Runner | None = None
     settings: Settings = field(default_factory=Settings)
     run_id: str = field(default_factory=new_run_id)
@@ -132,7 +134,7 @@ class Run:
     program: str
     engine: str
     runner: str
-    out: Path | None = None
+    out: Place | None = None
     started_at: dt.datetime = field(default_factory=lambda: dt.datetime.now(dt.UTC))
     seconds: float = 0.0
     working_seconds: float = 0.0

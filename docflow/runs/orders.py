@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 
+from docflow.buckets import Place
 from docflow.documents.sources import SourceItem
 from docflow.errors import DocflowError
 from docflow.evaluation.calibration import Calibration
@@ -40,7 +40,7 @@ class Job:
     concurrency: int | None
     cores: int | None
     beside: bool
-    marker: Path
+    marker: Place
     version: str = field(default_factory=own_version)
 
     @property

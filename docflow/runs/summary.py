@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from docflow.buckets import Place
 from docflow.engines.base import Engine
 from docflow.engines.pool import Pool
 from docflow.program import Program
@@ -16,7 +17,7 @@ from docflow.settings import Settings, without_credentials
 RUNS = "runs"
 
 
-def write_run(out: Path, run: Run, options: RunOptions, program: Program, model: str) -> None:
+def write_run(out: Place, run: Run, options: RunOptions, program: Program, model: str) -> None:
     """Write OUT/runs/ID.json. Raises StorageError."""
     from docflow.storage.parts import write_whole
 
@@ -36,6 +37,7 @@ def write_run(out: Path, run: Run, options: RunOptions, program: Program, model:
         "limit": options.limit,
         "retry_failed": options.retry_failed,
         "redo_fallback": options.redo_fallback,
+        "refresh": options.refresh,
         "counts": dict(run.counts),
         "fallback": run.fallback,
         "files": run.files,

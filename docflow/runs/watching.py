@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from docflow.buckets import Place
 from docflow.documents.sources import SourceItem, find
 from docflow.errors import EngineError, NothingToDo, StorageError, UsageError
 from docflow.loading import load_program
@@ -151,10 +152,10 @@ def watch(options: RunOptions, every_seconds: float, on_batch: Callable[[Batch],
     return None
 
 
-def _check(inbox: Path, out: Path | None) -> None:
+def _check(inbox: Path, out: Place | None) -> None:
     if not inbox.is_dir():
         raise UsageError(f"{inbox} is no folder that can be watched", hint="Name a folder.")
-    if out is not None and out.resolve().is_relative_to(inbox.resolve()):
+    if isinstance(out, Path) and out.resolve().is_relative_to(inbox.resolve()):
         raise UsageError(f"OUT ({out}) lies in the folder that is watched", hint="Name one beside it with --out.")
 
 

@@ -110,7 +110,7 @@ def review_app(
             shown = matching[position : position + limit]
             counted = [entry for entry in index if entry.status != "failed"]
             return {
-                "name": index.out.resolve().name,
+                "name": index.out.absolute().name,
                 "who": who,
                 "entries": [entry_view(entry) for entry in shown],
                 "more": position + limit < len(matching),

@@ -6,15 +6,16 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
+from docflow.buckets import Place
 from docflow.errors import StorageError, UsageError
 from docflow.storage import parts
 from docflow.storage.corrections import Corrections, undecided
 from docflow.storage.flat import lowest_confidence
 from docflow.storage.reading import read_part
 from docflow.storage.rows import Pages, part_of
+from docflow.storage.snapshots import identity_of
 
 State = Literal["todo", "partly", "done"]
 Row = dict[str, Any]
@@ -62,7 +63,7 @@ class Entry:
     needs_review: bool | None
     missing_rows: int
     created_at: Any
-    part: Path
+    part: Place
     number: int
     sources: list[str] = field(default_factory=list)
     state: State = "todo"
@@ -82,20 +83,20 @@ class Entry:
 class Index:
     """The newest row of each document and program, made of a few columns of every part. Not safe for threads."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Place) -> None:
         """Raises StorageError when a part cannot be read."""
         self.out = out
         self.corrections = Corrections(out)
         self._entries: dict[str, Entry] = {}
         self._rows: OrderedDict[str, Row] = OrderedDict()
-        self._parts: dict[Path, tuple[int, int]] | None = None
+        self._parts: dict[Place, str] | None = None
         self.refresh()
 
     def refresh(self) -> None:
         """See what other processes have written since: parts and corrections."""
         with parts.reading_errors(self.out):
             now = {
-                path: (path.stat().st_mtime_ns, path.stat().st_size)
+                path: identity_of(path)
                 for folder in parts.program_folders(self.out).values()
                 for path in parts.part_files(folder)
             }
@@ -136,7 +137,7 @@ class Index:
 
     def _judge_all(self) -> None:
         """Judge every document that something was said of, each part read once."""
-        by_part: dict[Path, list[Entry]] = {}
+        by_part: dict[Place, list[Entry]] = {}
         for entry in self:
             if self.corrections.of(entry.document_id, entry.program, entry.pages):
                 by_part.setdefault(entry.part, []).append(entry)
@@ -180,7 +181,7 @@ def _newest(entries: Sequence[Entry]) -> list[Entry]:
     return list(found.values())
 
 
-def _entries_of(path: Path) -> Iterator[Entry]:
+def _entries_of(path: Place) -> Iterator[Entry]:
     for number, row in enumerate(read_part(path, _COLUMNS).to_pylist()):
         pages = part_of(row)
         own = () if pages is None else ("{}-{}".format(*pages),)

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import unquote_to_bytes
 
+from docflow.buckets import Place, listed
 from docflow.documents import Decoder, Document, SourceItem
 from docflow.errors import DocumentError, SourceUnreadable
 from docflow.settings import Settings
@@ -34,10 +35,10 @@ def decoded(source: str) -> str:
     return os.fsdecode(_ESCAPED.sub(lambda match: bytes([int(match[1], 16)]), os.fsencode(source)))
 
 
-def recorded_bases(out: Path) -> list[Path]:
+def recorded_bases(out: Place) -> list[Path]:
     """The folders that the runs of a dataset read from, the newest first."""
     bases: dict[Path, None] = {}
-    for path in sorted((out / "runs").glob("*.json"), reverse=True)[:_RUNS_LOOKED_AT]:
+    for path in listed(out / "runs", "*.json")[: -_RUNS_LOOKED_AT - 1 : -1]:
         try:
             run = json.loads(path.read_text(encoding="utf-8"))
             started = Path(run.get("working_directory") or Path.cwd())
@@ -55,7 +56,7 @@ def recorded_bases(out: Path) -> list[Path]:
 class Originals:
     """Opens documents of a dataset and gives their pages as JPEG; a context manager, safe for threads."""
 
-    def __init__(self, out: Path, settings: Settings, folder: Path | None = None) -> None:
+    def __init__(self, out: Place, settings: Settings, folder: Path | None = None) -> None:
         """``folder`` is where the sources lie; without it, where the runs of the dataset looked."""
         self._bases: Sequence[Path] = recorded_bases(out) if folder is None else [folder]
         self._given = folder is not None

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from docflow.buckets import Place
 from docflow.errors import DocumentError
 from docflow.server.index import Entry, Index
 from docflow.server.originals import Originals
@@ -36,7 +37,7 @@ class Reported:
 
 
 def write_report(
-    out: Path,
+    out: Place,
     file: Path,
     *,
     limit: int,
@@ -62,7 +63,7 @@ def write_report(
                 missing += 1
     counted = [entry for entry in shown if entry.status != "failed"]
     queue = {
-        "name": out.resolve().name,
+        "name": out.absolute().name,
         "matching": len(matching),
         "documents": len(counted),
         "reviewed": sum(entry.state == "done" for entry in counted),

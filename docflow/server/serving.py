@@ -10,6 +10,7 @@ from pathlib import Path
 
 import uvicorn
 
+from docflow.buckets import Place
 from docflow.errors import UsageError
 from docflow.fields import Locale
 from docflow.server.app import review_app
@@ -21,7 +22,7 @@ ADDRESS = "127.0.0.1"
 
 
 def serve(
-    out: Path,
+    out: Place,
     *,
     port: int,
     folder: Path | None,

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from docflow.buckets import BucketPath
+from docflow.buckets import BucketPath, listed
 from docflow.errors import StorageError, UsageError
 from docflow.fields import Locale
 from docflow.storage import parts
@@ -77,7 +77,7 @@ class Corrections:
     def _all(self) -> dict[_Key, dict[str, Correction]]:
         folder = self.out / CORRECTIONS
         found = {}
-        for path in sorted(folder.glob("*.json"), key=str) if folder.is_dir() else ():
+        for path in listed(folder, "*.json"):
             if not path.name.startswith("."):
                 key, said = _read(path)
                 found[key] = _counting(said)

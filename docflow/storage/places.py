@@ -15,36 +15,23 @@ import os
 import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from docflow.buckets import BucketPath, is_uri, local_path
+from docflow.buckets import BucketPath
+from docflow.buckets import Place as Place
+from docflow.buckets import place_of as place_of
 from docflow.errors import StorageError
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
     import pyarrow.fs as pafs
 
-Place: TypeAlias = Path | BucketPath
-
 TEMPORARY = ".tmp"
 _WHOLE_BYTES = 8 << 20
 """Objects up to this size are read with one request: quicker than the two or three for some columns of one, and what is
 read is of one time even when another run puts the object anew."""
-
-
-def place_of(text: str | os.PathLike[str] | BucketPath) -> Place:
-    """The place that a path or a URI (``file://``, ``s3://``, ``gs://``, ``az://``) names.
-
-    Raises UsageError for a URI of another kind, and where the extra ``docflow[cloud]`` is missing.
-    """
-    if isinstance(text, BucketPath):
-        return text
-    name = os.fspath(text)
-    if not isinstance(text, str) or not is_uri(name):
-        return Path(text)
-    return local_path(name) or BucketPath.of(name)
 
 
 # --- writing ------------------------------------------------------------------------------------------------------

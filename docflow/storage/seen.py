@@ -3,7 +3,8 @@
 ``OUT/seen.index`` (Parquet, named so that no glob for rows takes it for some) has a row a file: a hash of its path, a
 hash of its stamp, which changes whenever the file does, and the id of its bytes. It is a cache: without it, or with an
 entry that is stale, a file is read and hashed once more.
-Several runs may write it; each puts in what it found.
+Several runs may write it; each puts in what it found (in a bucket, where none can lock it, one may undo what another
+put in at the same moment).
 """
 
 from __future__ import annotations
@@ -13,7 +14,6 @@ import hashlib
 import os
 import time
 from collections.abc import Collection
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 from docflow.documents.sources import SourceItem
 from docflow.errors import StorageError
 from docflow.storage import parts
+from docflow.storage.places import Place, arrow_file
 
 SEEN = "seen.index"
 SETTLED_SECONDS = 2.0
@@ -37,7 +38,7 @@ _SCHEMA = pa.schema([("file", pa.uint64()), ("stamp", pa.uint64()), ("document_i
 class Seen:
     """The index of one dataset, in memory: 48 bytes a file. For one thread."""
 
-    def __init__(self, out: Path) -> None:
+    def __init__(self, out: Place) -> None:
         self._out = out
         self._take(_read(out / SEEN))
         self._new: dict[int, tuple[int, bytes]] = {}
@@ -83,7 +84,7 @@ class Seen:
         self._new.clear()
 
 
-def forget(out: Path, document_ids: Collection[str]) -> int:
+def forget(out: Place, document_ids: Collection[str]) -> int:
     """Take files with these bytes out of the index; how many there were. For whoever holds the dataset's lock.
 
     Raises StorageError.
@@ -107,10 +108,11 @@ def _number(stamp: str) -> int:
     return int.from_bytes(hashlib.blake2b(stamp.encode(), digest_size=8).digest(), "little")
 
 
-def _read(path: Path) -> np.ndarray:
+def _read(path: Place) -> np.ndarray:
     """The entries, sorted by file; none where there is no index, or one that cannot be read."""
     try:
-        table = pq.read_table(path, schema=_SCHEMA, partitioning=None).combine_chunks()
+        with arrow_file(path) as file:
+            table = pq.read_table(file, schema=_SCHEMA).combine_chunks()
     except (OSError, pa.ArrowException):
         return np.empty(0, _ENTRY)
     entries = np.empty(len(table), _ENTRY)
@@ -125,7 +127,7 @@ def _read(path: Path) -> np.ndarray:
     return entries
 
 
-def _write(path: Path, entries: np.ndarray) -> None:
+def _write(path: Place, entries: np.ndarray) -> None:
     """Write the index whole. Raises StorageError."""
     raw = np.ascontiguousarray(entries["document_id"])
     ids = pa.Array.from_buffers(pa.binary(32), len(raw), [None, pa.py_buffer(raw)])

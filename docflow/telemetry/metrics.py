@@ -35,7 +35,7 @@ VLM_SECONDS = (0.1, 0.5, 1.0, 2.0, 5.0, 10.0)
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
 SHORT_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0)
 
-disable_created_metrics()  # a second series for each, which says when it was begun
+disable_created_metrics()  # type: ignore[no-untyped-call]  # of each a second series, which says when it was begun
 
 States = Callable[[], Mapping[str, float]]
 """Gives the present figure of each of some named things; asked while metrics are read."""

@@ -10,7 +10,7 @@ from docflow.settings import TelemetrySettings
 from docflow.telemetry.gpu import Gpus
 from docflow.telemetry.logs import Lines, StructuredLogger, now
 from docflow.telemetry.metrics import METHODS, Metrics
-from docflow.telemetry.tracing import Tracing
+from docflow.telemetry.tracing import Attributes, Tracing
 
 NO_ROUTE = "none"
 """What metrics call the route of a path that is none of the service's."""
@@ -63,7 +63,7 @@ class Telemetry:
         """A document went through a program, of which this is the name to tell."""
         self.metrics.document(program, result.status, result.seconds)
         if self._tracing is not None:
-            attributes = {
+            attributes: Attributes = {
                 "docflow.program": program,
                 "docflow.status": result.status,
                 "docflow.engine": result.engine,
@@ -80,7 +80,7 @@ class Telemetry:
         for failed in exchange.failed_upstreams:
             exchange.span.span.add_event("upstream failed", {"docflow.upstream": failed})
         if exchange.upstream is not None and exchange.kind and exchange.attempts:
-            asked = {
+            asked: Attributes = {
                 "docflow.upstream": exchange.upstream,
                 "docflow.attempts": exchange.attempts,
                 "docflow.fallback_from": exchange.fallback_from,
@@ -90,7 +90,7 @@ class Telemetry:
             }
             seconds = max(0.0, exchange.seconds - (exchange.queued_seconds or 0.0))
             tracing.past("upstream", seconds, asked, error=exchange.error if status >= 500 else None)
-        attributes = {
+        attributes: Attributes = {
             "http.request.method": exchange.method if exchange.method in METHODS else "_OTHER",
             "http.route": exchange.route or None,
             "http.response.status_code": status,

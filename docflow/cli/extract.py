@@ -18,7 +18,8 @@ def extract(
         list[str],
         typer.Argument(
             metavar="SOURCE",
-            help="Files, folders (with all below them), globs in quotes, or - for a list of paths on stdin.",
+            help="Files, folders (with all below them), globs in quotes, URIs (s3://BUCKET/KEY), or - for a list of "
+            "paths on stdin.",
         ),
     ],
     out: Annotated[

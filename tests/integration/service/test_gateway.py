@@ -88,7 +88,12 @@ def test_the_credentials_of_an_upstream_go_to_it_alone_and_show_nowhere(a: Upstr
         refused = client.post(CHAT, json=chat())
         a.refuse()
         failed = client.post(CHAT, json=chat())
+        a.listen()
+        a.status = 200
+    with serving(gateway__upstreams=f"mine=http://:s3cret@{place}") as client:
+        client.post(CHAT, json=chat())
     assert a.requests[0].headers["authorization"].startswith("Basic ")
+    assert a.requests[-1].headers["authorization"] == "Bearer s3cret"
     assert (answer.status_code, refused.status_code, failed.status_code) == (200, 502, 502)
     assert "s3cret" not in str([one.text + str(one.headers) for one in (answer, refused, failed)])
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import orjson
 
@@ -41,6 +42,8 @@ class HttpUpstream:
     def __init__(self, spec: Upstream, servers: ServerSettings, gateway: GatewaySettings) -> None:
         """Nothing is sent yet. Raises ConfigError."""
         key = servers.api_key.get_secret_value() if servers.api_key and not spec.credentials else ""
+        if spec.credentials.startswith(":"):  # https://:KEY@host: a key of its own
+            key = unquote(spec.credentials[1:])
         # As many connections as requests may come: the gate, not the connector, says how many do.
         self._options = ServerOptions(spec.model, key, servers.connect_seconds, connections=servers.requests + 8)
         self._spec, self._gateway = spec, gateway

@@ -13,7 +13,7 @@ from docflow.server.service.state import Service
 router = APIRouter(include_in_schema=False)
 
 _POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _PAGE = """<!doctype html>
@@ -22,6 +22,7 @@ _PAGE = """<!doctype html>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>docflow: API</title>
+<link rel="icon" href="data:,">
 <link rel="stylesheet" href="/static/api/swagger-ui.css">
 </head>
 <body>

@@ -91,7 +91,9 @@ def check_engine(engine: Engine) -> None:
     Better said once than by every document.
     """
     health = engine.health()
-    if not health.ok:
+    # A server that was away and answers again counts as well once it has answered a request: so one is sent.
+    returning = isinstance(engine, Pool) and any(server.state == "half-open" for server in engine.status())
+    if not (health.ok or returning):
         if isinstance(engine, Pool):
             raise NoEngine(f"no engine is usable: {health.detail}", hint=_NO_ENGINE)
         raise EngineUnavailable(

@@ -129,13 +129,13 @@ class _Body:
         self.refusal: Refusal | None = None
         self._receive, self._seconds, self._exchange = receive, seconds, exchange
         self._seen = 0
-        self._whole = False
+        self.whole = False
 
     def too_large(self) -> Refusal:
         return Refusal(413, f"the body of this request is larger than {self.most:,} bytes", code="too_large")
 
     async def __call__(self) -> MutableMapping[str, Any]:
-        if self._whole:  # what comes now is the end of the connection
+        if self.whole:  # what comes now is the end of the connection
             message = await self._receive()
             self._exchange.client_left |= message["type"] == "http.disconnect"
             return message
@@ -147,7 +147,7 @@ class _Body:
             raise self.refusal from None
         if message["type"] == "http.request":
             self._seen += len(message.get("body", b""))
-            self._whole = not message.get("more_body", False)
+            self.whole = not message.get("more_body", False)
             if self._seen > self.most:
                 self.refusal = self.too_large()
                 raise self.refusal
@@ -180,6 +180,9 @@ class _Answer:
                 *(header for header in _HEADERS if header[0] not in given),
                 (b"x-request-id", self._exchange.request_id.encode()),
             ]
+            if self._exchange.method == "POST" and not self._request_body.whole:
+                # What is still to come is not waited for: a client might go on for ever.
+                message["headers"].append((b"connection", b"close"))
         elif self._exchange.first_byte_seconds is None:
             self._exchange.first_byte_seconds = time.perf_counter() - self._exchange.started
         await self._send(message)

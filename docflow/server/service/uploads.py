@@ -120,7 +120,7 @@ class Uploads:
     async def _receive_json(self, request: Request, sink: _Sink) -> None:
         body = sink.received.folder / "body"
         waiting = bytearray()
-        with body.open("xb") as file:
+        with _created(body) as file:
             async for chunk in request.stream():
                 waiting += chunk
                 if len(waiting) >= _BUFFER_BYTES:
@@ -162,7 +162,7 @@ class _Sink:
         if number > self._most_files:
             raise Refusal(413, f"a request takes {self._most_files:,} documents at most", code="too_many")
         self._name, self._size = shown_name(name, number), 0
-        self._file = _path(self.received.folder, number).open("xb")
+        self._file = _created(_path(self.received.folder, number))
 
     def write(self, data: bytes) -> None:
         assert self._file is not None
@@ -190,6 +190,10 @@ class _Sink:
         if len(fields) >= MOST_FIELDS:
             raise Refusal(413, f"a request takes {MOST_FIELDS} fields at most", code="too_many")
         fields[name] = value
+
+
+def _created(path: Path) -> IO[bytes]:
+    return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "wb")
 
 
 def _path(folder: Path, number: int) -> Path:

@@ -17,7 +17,7 @@ from docflow.program import Program
 from docflow.server.service.answers import document_json, dumped, error_of
 from docflow.server.service.asked import Asked
 from docflow.server.service.described import EXTRACT_BODY, REFUSED
-from docflow.server.service.engines import engines_of
+from docflow.server.service.engines import Engines, engines_of
 from docflow.server.service.events import event, streamed, until_gone, wants_events
 from docflow.server.service.exchange import Exchange, exchange_of
 from docflow.server.service.extracting import DOCUMENTS_AT_ONCE, Extracted, Extraction
@@ -87,6 +87,7 @@ async def extract(
     exchange = exchange_of(request.scope)
     async with AsyncExitStack() as stack:
         stack.enter_context(extraction.place())
+        await _check_engines(service.part(Engines))
         received = await extraction.uploads.receive(
             request, most_bytes=service.settings.serve.upload_bytes, most_files=MOST_DOCUMENTS
         )
@@ -234,6 +235,14 @@ class _Batch:
         first, last = result.first_page or 1, result.last_page or 0
         images = {} if token is None else {n: f"/v1/pages/{token}/{n}" for n in range(first, last + 1)}
         return {"groups": groups, "images": images}
+
+
+async def _check_engines(engines: Engines) -> None:
+    """Raises Refusal where no engine is well: a run waits for one to come back, a request is told at once."""
+    if not engines.usable:
+        await engines.look()
+    if not engines.usable:
+        raise Refusal(503, "no engine can answer now", code="NoEngine", retry_after=5)
 
 
 async def _together(works: Iterable[Coroutine[Any, Any, T]]) -> list[T]:

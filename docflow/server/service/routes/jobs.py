@@ -161,9 +161,12 @@ async def results(
 
 def _page(jobs: Jobs, job: Job, after: int, limit: int) -> bytes:
     order = {file.source: file.number for file in job.files}
-    rows: list[dict[str, Any]] = []
-    if (dataset := _dataset(jobs, job)) is not None:
-        rows = sorted(dataset.records(), key=lambda row: (order.get(row["source"], 0), row.get("first_page") or 0))
+    dataset = _dataset(jobs, job)
+    # Program by program: read together, each record would have the fields of all.
+    rows = []
+    if dataset is not None:
+        rows = [row for program in dataset.programs for row in dataset.records(program)]
+    rows.sort(key=lambda row: (order.get(row["source"], 0), row.get("first_page") or 0))
     shown = [document_json(result_of(row)) for row in rows[after : after + limit]]
     more = after + limit < len(rows)
     return dumped({"documents": shown, "total": len(rows), "next": after + limit if more else None, "state": job.state})

@@ -16,9 +16,9 @@ given_up = threading.Event()
 _send = PrefectEventsClient._emit
 
 
-async def _send_while_there(client: PrefectEventsClient, event: Event) -> None:
+async def _send_while_there(self: PrefectEventsClient, event: Event) -> None:
     if not given_up.is_set():
-        await _send(client, event)
+        await _send(self, event)
 
 
 def use() -> None:

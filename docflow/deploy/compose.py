@@ -43,13 +43,17 @@ class Written:
 def write_compose(folder: Path, overlays: Iterable[str], *, wheel: Path | None = None, force: bool = False) -> Written:
     """Write the compose files into a folder. ``wheel`` is a build of docflow to install instead of a released one.
 
-    ``.env``, which holds the keys, is written once and then left alone. Raises UsageError for an overlay that there is
-    not, and when another file of the folder would be changed and ``force`` is not set; StorageError when the folder
-    cannot be written.
+    ``.env``, which holds the keys, is written once and then left alone. Raises UsageError for overlays that there are
+    not or that do not go together, and when another file of the folder would be changed and ``force`` is not set;
+    StorageError when the folder cannot be written.
     """
     overlays = set(overlays)
     if unknown := sorted(overlays.difference(OVERLAYS)):
         raise UsageError(f"there is no overlay {unknown[0]!r}", hint=f"There are {', '.join(OVERLAYS)}.")
+    if "vlm" in overlays and overlays - {"vlm", "monitoring"}:
+        raise UsageError(
+            "the overlay vlm is a service of its own, with vLLM in it", hint="Only monitoring can stand beside it."
+        )
     wanted = [overlay for overlay in OVERLAYS if overlay in overlays]
     release = metadata.version("docflow")
     files = dict(_chosen(wanted))
@@ -89,7 +93,7 @@ def write_compose(folder: Path, overlays: Iterable[str], *, wheel: Path | None =
     return Written(tuple(folder / name for name in files), command_of(wanted), keys_made)
 
 
-def command_of(overlays: Iterable[Overlay]) -> str:
+def command_of(overlays: Iterable[str]) -> str:
     """The command that starts the service with these overlays."""
     overlays = list(overlays)
     names = [] if "vlm" in overlays else ["docker-compose.yml"]  # the one container is a service of its own

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import yaml
 
-from docflow.deploy.compose import OVERLAYS, command_of, constraints, write_compose
+from docflow.deploy.compose import command_of, constraints, write_compose
 from docflow.errors import UsageError
 from docflow.server.service.keys import Keys
 
@@ -34,7 +34,8 @@ def tool(name: str) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("service")
-    write_compose(folder, OVERLAYS)
+    write_compose(folder, ["vllm", "sglang", "monitoring"])
+    write_compose(folder, ["vlm"])
     return folder
 
 
@@ -129,7 +130,11 @@ def test_the_linters_find_nothing(folder: Path) -> None:
     docker = [folder / "Dockerfile", folder / "Dockerfile.vlm"]
     scripts = sorted((folder / "scripts").glob("*.sh"))
     assert len(scripts) == 6
-    for command in ([tool("hadolint"), *docker], [tool("shellcheck"), "--external-sources", *scripts]):
+    commands: list[list[str | Path]] = [
+        [tool("hadolint"), *docker],
+        [tool("shellcheck"), "--external-sources", *scripts],
+    ]
+    for command in commands:
         ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)
         assert ran.returncode == 0, ran.stdout
 
@@ -182,9 +187,12 @@ def test_a_file_that_was_changed_is_not_overwritten_unasked(tmp_path: Path) -> N
     assert (tmp_path / "Dockerfile").read_text() != "FROM scratch\n"
 
 
-def test_an_overlay_that_there_is_not_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="triton"):
-        write_compose(tmp_path / "new", ["triton"])
+@pytest.mark.parametrize("overlays", [["triton"], ["vlm", "vllm"], ["vlm", "sglang", "monitoring"]])
+def test_overlays_that_there_are_not_or_that_do_not_go_together_are_refused(
+    overlays: list[str], tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="overlay"):
+        write_compose(tmp_path / "new", overlays)
     assert not (tmp_path / "new").exists()
 
 
@@ -202,7 +210,8 @@ class Machine:
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.calls = folder, folder / "calls"
-        write_compose(folder, ["vllm", "sglang", "vlm"])
+        write_compose(folder, ["vllm", "sglang"])
+        write_compose(folder, ["vlm"])
         (folder / ".env").write_text("RELEASE=0.1.0\n")
         (folder / "bin").mkdir()
 

@@ -1,4 +1,7 @@
-"""The page that shows the API, in a real browser: whole under its strict policy, and from this address alone."""
+"""The page that shows the API, in a real browser: whole under its strict policy, and from this address alone.
+
+That nothing was kept from it by the policy, the fixture sees to: a page that was refused anything fails its test.
+"""
 
 from __future__ import annotations
 
@@ -21,5 +24,3 @@ def test_the_api_is_shown_and_nothing_is_asked_of_any_other_address(browser: Chr
         script = "return performance.getEntriesByType('resource').map(entry => entry.name)"
         asked = {urlsplit(url).netloc for url in browser.execute_script(script) if url.startswith("http")}
         assert asked <= {urlsplit(address).netloc}
-        refused = [entry["message"] for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]
-        assert refused == [], "nothing is kept from it by its own policy"

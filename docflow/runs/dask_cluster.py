@@ -38,6 +38,9 @@ DEATHS = 2
 WATCH_SECONDS = 0.5
 COUNT_SECONDS = 1.0
 END_SECONDS = 5.0
+PREFIX = "docflow-dask-"
+SWEEP_SECONDS = 3600.0
+"""A folder of keys that has been left so long is nobody's any more: a run touches its own all along."""
 
 _THERE = "Is the scheduler running, and is this its address? dask scheduler tells it when it starts."
 
@@ -197,11 +200,21 @@ def own_workers(count: int) -> Iterator[distributed.Client]:
         yield client
 
 
+def _sweep() -> None:
+    """Take away what runs left that were killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        with contextlib.suppress(OSError):  # another user's, or gone meanwhile
+            status = folder.stat()
+            if status.st_uid == os.getuid() and time.time() - status.st_mtime > SWEEP_SECONDS:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
 class _Workers:
     """Worker processes, each in a session of its own: Ctrl-C is for the run. One that dies is replaced."""
 
     def __init__(self, address: str, security: Security, count: int) -> None:
-        self._folder = Path(tempfile.mkdtemp(prefix="docflow-dask-"))  # for this user alone
+        _sweep()
+        self._folder = Path(tempfile.mkdtemp(prefix=PREFIX))  # for this user alone
         self._address = address
         keys = security.get_tls_config_for_role("worker")
         self._environment = os.environ | {
@@ -257,6 +270,7 @@ class _Workers:
 
     def _replace(self) -> None:
         while not self._ended.wait(WATCH_SECONDS):
+            os.utime(self._folder)  # somebody's
             with self._lock:
                 for at, process in enumerate(self._processes):
                     if process.poll() is not None and not self._ended.is_set():

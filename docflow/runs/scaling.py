@@ -11,6 +11,7 @@ worker died, overwrites itself.
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import itertools
 import math
 import os
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from docflow.documents.sources import SourceItem
 from docflow.engines.pool import Pool
@@ -37,6 +38,9 @@ from docflow.runs.model import Progress, Run, RunOptions, runner_of
 from docflow.runs.orders import Job, Order, Ordered, Outcome
 from docflow.runs.plan import Work
 
+if TYPE_CHECKING:
+    from docflow.storage.places import Place
+
 FIRST_DOCUMENTS = 4
 """Documents of a chunk while nothing is known of how long they take."""
 LEAST_SECONDS = 2.0
@@ -45,6 +49,8 @@ IDLE_SECONDS = 1.0
 """A chunk that has waited so long for its next document goes without it."""
 STOP_SECONDS = 10.0
 """After an interruption, how long workers may take to write what they have."""
+AT_WORK = ".at-work"
+MARKER_KEPT = dt.timedelta(days=30)
 TRIES_ALONE = 2
 """How often a document is sent alone whose workers die, before it is said to kill them."""
 
@@ -129,7 +135,8 @@ class ScaledExecution(Execution):
         concurrency = options.concurrency or options.settings.concurrency
         if concurrency is None and isinstance(self._engine, Pool):
             concurrency = self._engine.concurrency
-        marker = options.out / "runs" / f".{options.run_id}.at-work"
+        marker = options.out / "runs" / f".{options.run_id}{AT_WORK}"
+        _sweep_markers(options.out / "runs")
         write_whole(marker, b"")
         cleanup.callback(marker.unlink, missing_ok=True)
         job = Job(
@@ -372,6 +379,14 @@ class ScaledExecution(Execution):
             if isinstance(self._engine, Pool):
                 labels = [server.label for server in self._engine.status()]
                 self._cluster.close_places(self.run.id, labels, self.options.settings.servers.requests)
+
+
+def _sweep_markers(folder: Place) -> None:
+    """Take away what runs left that were killed long ago: their ids begin with the day."""
+    day = (dt.datetime.now(dt.UTC) - MARKER_KEPT).strftime(".%Y%m%d")
+    for marker in folder.glob(f".*{AT_WORK}"):
+        if marker.name < day:
+            marker.unlink(missing_ok=True)
 
 
 def _for_workers(options: RunOptions) -> RunOptions:

@@ -183,6 +183,7 @@ class Execution:
             options.run_id,
             split=options.settings.extraction.split,
             redo_fallback=options.redo_fallback,
+            refresh=options.refresh,
         )
 
     def _open_seen(self) -> Seen | None:

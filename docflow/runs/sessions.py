@@ -85,6 +85,7 @@ class Session:
             split=options.settings.extraction.split,
             redo_fallback=options.redo_fallback,
             indexed=False,
+            refresh=options.refresh,
         )
         task = Task(
             resources=resources,

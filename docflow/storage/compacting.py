@@ -156,6 +156,7 @@ def _is_small(part: _Part, part_bytes: int) -> bool:
 def _look(out: Place) -> tuple[list[_Part], set[tuple[Any, ...]], frozenset[tuple[Any, ...]]]:
     """Every part that counts, the keys of all rows that do not, and the rows that are there more than once."""
     found: list[_Part] = []
+    schemas: list[pa.Schema] = []  # most parts have the same one, of some 50 KB
     keys = []
     for folder in parts.program_folders(out).values():
         for path in parts.part_files(folder):
@@ -168,9 +169,13 @@ def _look(out: Place) -> tuple[list[_Part], set[tuple[Any, ...]], frozenset[tupl
                 if not path.exists():  # gone since it was listed: whatever it held is elsewhere now
                     continue
                 raise
+            known = next((one for one in schemas if one.equals(schema, check_metadata=True)), None)
+            if known is None:
+                known = schema
+                schemas.append(schema)
             table = pa.concat_tables([_KEY_SCHEMA.empty_table(), table], promote_options="default")
             names = table["source"].to_pylist()
-            found.append(_Part(path, identity, size, schema, len(table), first=min(names, default="")))
+            found.append(_Part(path, identity, size, known, len(table), first=min(names, default="")))
             keys.append(table.append_column("part", pa.array([len(found) - 1] * len(table), pa.int32())))
     if not keys:
         return [], set(), frozenset()
@@ -201,6 +206,8 @@ def _mergeable(found: Sequence[_Part]) -> list[_Part]:
 
 def _common(one: pa.Schema, other: pa.Schema) -> pa.Schema | None:
     """The columns of both; None where a value of one would have to change its type."""
+    if one.equals(other):
+        return one
     names = list(dict.fromkeys([*one.names, *other.names]))
     fields = []
     for name in names:

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from docflow.buckets import BucketPath
 from docflow.storage import parts, places
 from docflow.storage.places import Place
-from docflow.storage.reading import scan
+from docflow.storage.reading import part_schema, scan
 
 UNFINISHED_MERGES = f".*-merged-*{places.TEMPORARY}"
 """What merged parts are called, beside those that are there, while they are written."""
@@ -27,6 +27,10 @@ _BATCH = 1024
 def batches_of(path: Place, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     """The rows of a part, a few in memory at a time; columns that it lacks are null. Raises StorageError."""
     with parts.reading_errors(path):
+        if part_schema(path).equals(schema):
+            with places.arrow_file(path) as opened, pq.ParquetFile(opened) as file:
+                yield from file.iter_batches(_BATCH, use_threads=False)
+            return
         rows = scan([path], schema)
         yield from rows.to_batches(batch_size=_BATCH, batch_readahead=1, fragment_readahead=1, use_threads=False)
 

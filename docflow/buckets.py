@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 from urllib.parse import unquote_to_bytes, urlsplit
 
-from docflow.errors import UsageError
+from docflow.errors import StorageError, UsageError
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, ObjectStore, RetryConfig, S3Config
@@ -42,6 +42,18 @@ _KEY = re.compile(r'Path "(.*?)" contained|parsing Path "(.*?)":', re.DOTALL)
 NO_BUCKET = ("NoSuchBucket", "ContainerNotFound")
 """What stores answer (the ``strerror`` of a FileNotFoundError) where not even the bucket is there."""
 _STATUS = re.compile(r"status code: (\d{3}[^:\n]*)")
+
+
+class BucketError(StorageError, OSError):
+    """A store does not answer, or refuses: an error of the system, and docflow's own where nobody says more of it."""
+
+    def __init__(self, number: int, reason: str, path: str) -> None:
+        OSError.__init__(self, number, reason, path)
+        self.retryable = number == errno.EIO
+        self.hint = "Check that the store can be reached, and what the credentials in the environment allow."
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
 
 
 def is_uri(text: str) -> bool:
@@ -401,7 +413,7 @@ def _heeds_conditions(scheme: str, bucket: str, folder: str) -> bool:
 
 def _must_heed_conditions(path: BucketPath) -> None:
     if not _heeds_conditions(path.scheme, path.bucket, posixpath.dirname(path.key)):
-        raise OSError(
+        raise BucketError(
             errno.ENOTSUP, "the store overwrites objects that were to be created (it ignores If-None-Match)", str(path)
         )
 
@@ -422,16 +434,16 @@ def _store_errors(path: BucketPath) -> Iterator[None]:
         raise FileExistsError(errno.EEXIST, "there is such an object", str(path)) from None
     except (theirs.PermissionDeniedError, theirs.UnauthenticatedError) as error:
         why = _reason(error, "it does not say why")
-        raise PermissionError(errno.EACCES, f"the store refuses access: {why}", str(path)) from None
+        raise BucketError(errno.EACCES, f"the store refuses access: {why}", str(path)) from None
     except theirs.InvalidPathError as error:
         key = _KEY.search(str(error))
         name = f": {key[1] or key[2]!r}" if key else ""
-        raise OSError(errno.EINVAL, f"a key lies there that cannot be used{name}", str(path)) from None
+        raise BucketError(errno.EINVAL, f"a key lies there that cannot be used{name}", str(path)) from None
     except theirs.BaseError as error:
         reason = _reason(error, "the store does not answer")
         if reason in NO_BUCKET:
             raise FileNotFoundError(errno.ENOENT, reason, str(path)) from None
-        raise OSError(errno.EIO, reason, str(path)) from None
+        raise BucketError(errno.EIO, reason, str(path)) from None
 
 
 def _reason(error: Exception, otherwise: str) -> str:

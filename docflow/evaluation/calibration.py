@@ -212,7 +212,7 @@ class Calibration:
     def beside(cls, out: Place) -> Calibration | None:
         """The calibration of a dataset; None where none was made. Raises StorageError for one that cannot be read."""
         path = out / FILE
-        return cls.load(path) if path.exists() else None
+        return cls.load(path) if path.is_file() else None
 
     def save(self, path: Place) -> None:
         """Write it as JSON, whole or not at all. Raises StorageError."""

@@ -2,8 +2,8 @@
 
 The rows of documents that failed live in parts of their own, named ``failed-...``: a document that gets any newer row
 leaves them, and a part that is empty goes. In a bucket, where runs cannot lock each other out, such a part is never
-written again, so that none undoes what another wrote: it goes when all its documents have newer rows, and until then
-readers pass over the rows that are older.
+written again, so that none undoes what another wrote: it goes when one run has newer rows for all its documents, and
+until then readers pass over the rows that are older.
 """
 
 from __future__ import annotations
@@ -250,13 +250,14 @@ class Store:
                     if name_of(path) in newest.replaced:  # that one goes after the grace time, whatever is in it
                         path = folder / f"{prefix}-{name}-{newest.number}.parquet"
                     mine = [row for row in rows if row["program"] == program and (row["status"] == "failed") == failed]
-                    if failed and isinstance(folder, BucketPath):  # one that nobody else writes or wrote
+                    shared = failed and isinstance(folder, BucketPath)
+                    if shared:  # one that nobody else writes or wrote
                         path = folder / f"{prefix}-{name}-{uuid.uuid4().hex[:8]}.parquet"
                     if mine:
                         parts.write_part(path, pa.Table.from_pylist(mine, schema=schema))
                         written.append(path)
                         self._index(path, mine)
-                    elif path.is_file():  # an earlier attempt at this chunk ended in another way
+                    elif not shared and path.is_file():  # an earlier attempt at this chunk ended in another way
                         parts.remove(path)
                         self._failed.pop(path, None)
             self._settle({(row["source"], row["requested_program"]) for row in rows}, keep=set(written))

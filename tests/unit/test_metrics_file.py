@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -65,6 +65,7 @@ def test_nothing_is_said_of_money_without_prices(tmp_path: Path) -> None:
     assert "cost" not in (tmp_path / "docflow.prom").read_text()
 
 
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(["receipt", 'in\nvoice"\\']), st.integers(0, 50)), min_size=1, max_size=6))
 def test_totals_grow_from_run_to_run_and_last_figures_are_the_last_ones(
     tmp_path_factory: pytest.TempPathFactory, runs: list[tuple[str, int]]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from docflow.documents.sources import SourceItem
-from docflow.errors import DocflowError, EngineError, StorageError, stack_of
+from docflow.errors import DocflowError, EngineError, StorageError, UsageError, stack_of
 from docflow.runs.execution import Execution
 from docflow.runs.model import OnProgress, OnResult, Progress, RunOptions
 from docflow.runs.resources import Resources
@@ -216,7 +216,9 @@ class Jobs:
         )
         with JobRun(options, resources, running.tell, extraction.on_result) as execution:
             running.begin(execution)
-            execution.run_direct()
+            run = execution.run_direct()
+        if run.budget:
+            raise UsageError(f"the budget of {run.budget} that a run may have is reached")
 
 
 class _Running:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import socket
 import struct
@@ -249,16 +250,12 @@ def sent(address: str, content: bytes) -> bytes:
     port = urlsplit(address).port
     assert port is not None
     with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
-        try:
-            connection.sendall(content)
-        except (BrokenPipeError, ConnectionResetError):  # it would not hear more
-            pass
         answer = b""
-        try:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # it would not hear more
+            connection.sendall(content)
+        with contextlib.suppress(ConnectionResetError):
             while piece := connection.recv(65_536):
                 answer += piece
-        except ConnectionResetError:
-            pass
         return answer
 
 

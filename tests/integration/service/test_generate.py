@@ -302,6 +302,42 @@ def test_multimodal_refuses_what_is_not_whole(client: TestClient, instant: Insta
     assert instant.requests == []
 
 
+FORM = "multipart/form-data; boundary=x"
+PART = b"--x\r\nContent-Disposition: form-data"
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("multipart/form-data", b"--x\r\n"),
+        ("multipart/form-data; boundary=", b"--\r\n"),
+        (FORM + "; charset=none", PART + b'; name="message"\r\n\r\na\r\n--x--\r\n'),
+        (FORM, PART + b"\r\n\r\nno name\r\n--x--\r\n"),
+        (FORM, PART + b'; name="message"\r\n\r\n\xff\xfe\r\n--x--\r\n'),
+        (FORM, PART + b"; name=\"file\"; filename*=utf-8''%ff\r\n\r\na\r\n--x--\r\n"),
+        (FORM, PART + b"; name=\"file\"; filename*=none''a\r\n\r\na\r\n--x--\r\n"),
+        (FORM, b"--x\r\nA: " + b"b" * 70_000 + b"\r\n\r\na\r\n--x--\r\n"),
+        (FORM, b""),
+        ("application/json", b'{"image": 5}'),
+        ("application/json", b'{"images": [null], "message": "a"}'),
+        ("application/json", b'{"images": {"a": 1}, "message": "a"}'),
+        ("application/json", b'{"image": "data:image/png;base64,=="}'),
+        ("application/json", b'{"image": ""}'),
+        ("application/json", '{"image": "é"}'.encode()),
+        ("application/json", b'{"message": "a", "max_tokens": 1' + b"0" * 5_000 + b"}"),
+        ("application/json; charset=none", b'{"image": "aaaa"}'),
+        ("text/plain", b"a"),
+        ("", b"a"),
+    ],
+)
+def test_bodies_that_are_none_are_refused(client: TestClient, kind: str, body: bytes) -> None:
+    for path in ("/generate", "/vision", "/multimodal"):
+        answer = client.post(path, content=body, headers={"content-type": kind})
+        if path != "/generate" or b'"message": "a"' not in body:
+            assert 400 <= answer.status_code < 500, (path, answer.json())
+        assert answer.status_code < 500, (path, answer.json())
+
+
 # --- when there is no answer ----------------------------------------------------------------------------------------
 
 

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -23,9 +22,8 @@ import docflow
 from docflow import buckets
 from docflow.buckets import BucketPath
 from docflow.cli.app import app
-from docflow.engines.base import Answer, Request
 from docflow.engines.scripted import ScriptedEngine
-from docflow.errors import EngineRefused, StorageError
+from docflow.errors import StorageError
 from docflow.fields.kinds import Money, Party
 from docflow.runs import Run, RunOptions, execute
 from docflow.runs.ledger import past_runs
@@ -127,36 +125,6 @@ def test_what_failed_is_passed_over_once_it_has_succeeded(moto: S3, monkeypatch:
     (bucket / "in" / "broken.png").write_bytes(fine)
     run(bucket / "in", bucket / "out", retry_failed=True)
     assert set(statuses(bucket / "out").values()) == {"valid"}
-
-
-def test_of_two_runs_that_settle_at_once_none_loses_what_failed_for_the_other(
-    rclone: S3, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bucket = bucket_of(rclone, monkeypatch)
-    fill(bucket / "in", 4)
-
-    def refused(request: Request) -> Answer:
-        raise EngineRefused("not today")
-
-    assert run(bucket / "in", bucket / "out", ScriptedEngine(default=refused)).failed == 4
-    runs = [
-        threading.Thread(
-            target=run,
-            args=(bucket / "in" / name, bucket / "out", ScriptedEngine(default=refused if number % 2 else ANSWER)),
-            kwargs={"retry_failed": True},
-        )
-        for number, name in enumerate(sorted(statuses(bucket / "out")))
-    ]
-    for thread in runs:
-        thread.start()
-    for thread in runs:
-        thread.join()
-    assert statuses(bucket / "out") == {
-        "000.png": "valid",
-        "001.png": "failed",
-        "002.png": "valid",
-        "003.png": "failed",
-    }
 
 
 RUN = """

@@ -14,6 +14,7 @@ from typing import Any
 
 import sglang as sgl
 
+from docflow.documents import Decoder, Page, find
 from docflow.errors import BadAnswer
 
 SERVER = "http://localhost:30000"
@@ -23,22 +24,33 @@ MOST_TRIES = 2
 
 @sgl.function  # type: ignore[untyped-decorator]
 def document_extraction(s: Any, image_path: Any, prompt: str) -> None:
-    """The same text first for every document, then the image, then what is asked: so a server's cache can be used."""
+    """The same text first for every document, then the image, then what is asked: so a server's cache can be used.
+
+    ``image_path`` is a PNG file, or a page that docflow opened. Upstream sends a JPEG file in a way that servers take
+    for a path: its base64 begins with a slash.
+    """
     s += sgl.system(SYSTEM)
     s += sgl.user(sgl.image(image_path) + prompt)
     s += sgl.assistant(sgl.gen("response", max_tokens=1024))
 
 
 def extract(image_path: str, prompt: str, url: str = SERVER, *, template: str = "qwen2-vl") -> Any:
-    """The JSON that the model answers; asked once more where it is none. Raises BadAnswer when it still is none.
+    """The JSON that the model answers; asked once more where it is none. Raises BadAnswer when it still is none,
+    and DocumentError where the file cannot be read; of several pages the first is shown.
 
     ``template`` is the chat template of the server's model: upstream guesses it from the model's path otherwise.
     """
     backend = sgl.RuntimeEndpoint(url, chat_template_name=template)
+    with Decoder(workers=1) as decoder:
+        page = decoder.open(next(find(image_path))).pages[0]
+        return _asked(page, prompt, backend)
+
+
+def _asked(page: Page, prompt: str, backend: Any) -> Any:
     said = ""
     for number in range(MOST_TRIES):
         state = document_extraction.run(
-            image_path=image_path,
+            image_path=page,
             prompt=prompt,
             backend=backend,
             use_thread=False,  # in a thread of its own a server's error would become a KeyError on "response"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from docflow.documents import Page
 from docflow.errors import BadAnswer
 from docflow.server.service.app import service_app
 from docflow.settings import load_settings
@@ -164,12 +165,12 @@ def test_a_client_that_leaves_frees_the_real_vllm(vllm_url: str) -> None:
             time.sleep(0.02)
 
 
-def test_the_shortest_program_runs_on_the_real_sglang(sglang_url: str) -> None:
+def test_the_shortest_program_runs_on_the_real_sglang(sglang_url: str, page: Page) -> None:
     import sglang as sgl
 
     backend = sgl.RuntimeEndpoint(sglang_url, chat_template_name="qwen2-vl")
     prompt = "Give the content of this document as JSON."
-    state = document_extraction.run(image_path=str(RECEIPT), prompt=prompt, backend=backend, use_thread=False)
+    state = document_extraction.run(image_path=page, prompt=prompt, backend=backend, use_thread=False)
     assert isinstance(state["response"], str)
     meta = state.get_meta_info("response")
     assert meta["prompt_tokens"] > 200, "the image is part of what was asked"

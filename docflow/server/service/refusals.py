@@ -55,7 +55,7 @@ _TYPES = {
 
 def body_of(refusal: Refusal, path: str, request_id: str) -> dict[str, Any]:
     """The JSON body of a refusal: OpenAI's ``error`` object for its paths, ``detail`` for the others."""
-    message = f"{refusal.message} {refusal.hint}".strip() if refusal.hint else refusal.message
+    message = f"{refusal.message.rstrip('.')}. {refusal.hint}" if refusal.hint else refusal.message
     if path.startswith(OPENAI):
         error = {
             "message": message,

@@ -179,7 +179,8 @@ def _run(execution: Execution) -> State[dict[str, Any]]:
     running[run_id] = execution, reporter
     try:
         # Not the flow's own task runner: a flow has that before it is known how many chunks are at work at once.
-        with ThreadPoolTaskRunner(max_workers=execution.chunks_at_once + 1) as runner:
+        threads: ThreadPoolTaskRunner[Any] = ThreadPoolTaskRunner(max_workers=execution.chunks_at_once + 1)
+        with threads as runner:
             tasks = [
                 runner.submit(run_chunk, {"run_id": run_id, "number": chunk.number}) for chunk in execution.chunks()
             ]

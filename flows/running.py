@@ -175,7 +175,7 @@ def _run_flow(execution: Execution, faults: list[BaseException]) -> None:
     begun.set(execution)
     named: dict[str, Any] = {
         "sources": [_told(source) for source in options.sources if isinstance(source, str | os.PathLike)],
-        "out": _told(options.out or ""),
+        "out": _told(str(options.out or "")),
         "program": execution.run.program,
         "engine": [execution.run.engine],
         "limit": options.limit or None,

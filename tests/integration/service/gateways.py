@@ -39,7 +39,8 @@ class Upstream(LoopbackServer):
     def __init__(self, model: str = "tiny", *, port: int = 0) -> None:
         super().__init__(port)
         self.model = model
-        self.status, self.said, self.headers = 200, {"error": {"message": "no"}}, dict[str, str]()
+        self.status, self.headers = 200, dict[str, str]()
+        self.said: dict[str, Any] = {"error": {"message": "no"}}
         self.health = 200
         self.does: Callable[[Received, asyncio.StreamWriter], Any] | None = None
         self.requests: list[Received] = []
@@ -141,7 +142,7 @@ def serving(**flags: Any) -> Iterator[httpx.Client]:
     given |= {name.replace("__", "."): value for name, value in flags.items()}
     app = service_app(load_settings(given))
     config = uvicorn.Config(
-        app,  # type: ignore[arg-type]
+        app,
         port=0,
         http=BoundedProtocol,
         log_config=None,

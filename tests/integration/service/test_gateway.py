@@ -104,7 +104,7 @@ def test_completions_and_embeddings_are_relayed(a: Upstream, b: Upstream) -> Non
         answer = client.post("/v1/embeddings", json={"model": "tiny", "input": "a"})
         assert answer.json()["data"][0]["embedding"] == [0.5]
         assert [one.path for one in a.requests] == ["/v1/completions", "/v1/embeddings"]
-        a.status, a.said = 404, {"detail": "Not Found"}  # type: ignore[assignment]
+        a.status, a.said = 404, {"detail": "Not Found"}
         refused = client.post("/v1/embeddings", json={"model": "tiny", "input": "a"})
     assert refused.status_code == 501
     assert "embedding" in refused.json()["error"]["message"]

@@ -22,17 +22,9 @@ from docflow.settings import GatewaySettings
 from tests.integration.service.gateways import PIXEL
 
 SETTINGS = GatewaySettings()
-NAMES = ("model", "messages", "prompt", "input", "stream", "stream_options", "n", "max_tokens", "stop", "tools")
-NAMES += (
-    "response_format",
-    "structured_outputs",
-    "guided_json",
-    "regex",
-    "role",
-    "content",
-    "type",
-    "text",
-    "image_url",
+NAMES = (
+    *("model", "messages", "prompt", "input", "stream", "stream_options", "n", "max_tokens", "stop", "tools"),
+    *("response_format", "structured_outputs", "guided_json", "regex", "role", "content", "type", "text", "image_url"),
 )
 LEAVES = st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False) | st.text(max_size=20)
 LEAVES |= st.sampled_from(["user", "system", "text", "image_url", PIXEL])

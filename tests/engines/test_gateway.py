@@ -99,6 +99,7 @@ def test_completions_and_models_of_both(client: httpx.Client) -> None:
 def test_a_client_that_leaves_ends_the_servers_work(client: httpx.Client, vllm_url: str) -> None:
     body = ask("vllm", "Count.", max_tokens=1500, ignore_eos=True, stream=True)
     with client.stream("POST", CHAT, json=body) as answer:
+        assert answer.headers["x-docflow-upstream"] == "vllm"
         next(answer.iter_bytes())
 
     def runs() -> bool:

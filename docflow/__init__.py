@@ -46,6 +46,7 @@ if TYPE_CHECKING:
         StorageError,
         UnsupportedDocument,
         UsageError,
+        WorkerDied,
     )
     from docflow.extraction.result import ErrorInfo, Evidence, PageInfo, Result
     from docflow.fields.kinds import Address, Currency, Date, Identifier, Money, Party, Quantity, Text
@@ -96,6 +97,7 @@ __all__ = [
     "Text",
     "UnsupportedDocument",
     "UsageError",
+    "WorkerDied",
     "aiter_records",
     "errors",
     "extract",

@@ -1,4 +1,4 @@
-"""What ``/generate``, ``/vision``, ``/multimodal`` and ``/conversations`` take and answer: clients rely on its names."""
+"""What ``/generate``, ``/vision``, ``/multimodal`` and ``/conversations`` take and answer: clients rely on it."""
 
 from __future__ import annotations
 

@@ -23,3 +23,15 @@ def read_duration(text: str, most_seconds: float = MOST_SECONDS) -> float:
         most = f"{most_seconds / 86400:,.0f} days"
         raise UsageError(f"{text} is out of range", hint=f"It may be from 1 second to {most}.")
     return float(seconds)
+
+
+def duration(seconds: float) -> str:
+    """A time as a person says it: 8 s, 3 min 20 s, 2 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

@@ -16,13 +16,16 @@ import threading
 import zoneinfo
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
+from uuid import UUID
 
 from docflow.flows.embedded import EmbeddedServer, Home, ServerUnavailable, within
 
 from docflow.buckets import Place
+from docflow.durations import duration
 from docflow.errors import UsageError
 
 if TYPE_CHECKING:
@@ -132,7 +135,7 @@ def _reachable(client: SyncPrefectClient) -> Iterator[SyncPrefectClient]:
 
 def _shown(url: str) -> str:
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
+    return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path.rstrip('/')}"
 
 
 # --- making schedules ---------------------------------------------------------------------------------------------
@@ -277,19 +280,31 @@ def _serve(deployment: RunnerDeployment, say: Callable[[str], None], when: str) 
 
     ended = threading.Event()
     with _reachable(get_client(sync_client=True)) as client:
+        runner = _runner()
+        stands_as = runner.add_deployment(deployment)
+        assert isinstance(stands_as, UUID)  # no coroutine: nothing here is asynchronous
+
+        def deleted() -> None:
+            say(f"schedule {deployment.name} was deleted: nothing more to run here")
+            runner.pause_on_shutdown = False
+            os.kill(os.getpid(), signal.SIGINT)
+
         say(f"schedule {deployment.name} runs here, {when}; Ctrl-C ends it")
         say(f"it stands on the Prefect server at {_shown(str(client.api_url))}")
-        teller = threading.Thread(target=_tell_runs, args=(client, deployment, say, ended), daemon=True)
+        look = partial(_tell_runs, client, deployment.name, stands_as, say, deleted, ended)
+        teller = threading.Thread(target=look, daemon=True)
         teller.start()
+        # A shell that is no terminal's starts what runs behind it (&) with SIGINT ignored; SIGTERM would be, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                asyncio.run(_runner(deployment).start())
+                asyncio.run(runner.start())
         finally:
             ended.set()
             teller.join(2 * POLL_SECONDS)
 
 
-def _runner(deployment: RunnerDeployment) -> Runner:
+def _runner() -> Runner:
     from prefect.runner import Runner
 
     class Served(Runner):
@@ -297,20 +312,25 @@ def _runner(deployment: RunnerDeployment) -> Runner:
             """SIGTERM is as good as Ctrl-C: the schedule is paused, and runs at work write what is done."""
             signal.raise_signal(signal.SIGINT)
 
-    runner = Served(pause_on_shutdown=True)
-    runner.add_deployment(deployment)
-    return runner
+    return Served(pause_on_shutdown=True)
 
 
 def _tell_runs(
-    client: SyncPrefectClient, deployment: RunnerDeployment, say: Callable[[str], None], ended: threading.Event
+    client: SyncPrefectClient,
+    name: str,
+    deployment: UUID,
+    say: Callable[[str], None],
+    deleted: Callable[[], None],
+    ended: threading.Event,
 ) -> None:
-    """Say of each run when it begins and how it ends."""
+    """Say of each run when it begins and how it ends; once the schedule is deleted, call ``deleted``."""
+    from prefect.exceptions import ObjectNotFound
+
     told: dict[Any, str] = {}
     since = dt.datetime.now(dt.UTC)
     while not ended.wait(POLL_SECONDS):
         with contextlib.suppress(Exception):  # it is only told: the next look may succeed
-            for run in _runs(client, deployment.name):
+            for run in _runs(client, name):
                 state = run.state
                 if state is None or state.timestamp < since or told.get(run.id) == state.name:
                     continue
@@ -318,6 +338,11 @@ def _tell_runs(
                     continue
                 told[run.id] = str(state.name)
                 say(f"{run.name}: {state.name}{f', {state.message}' if state.message and state.is_final() else ''}")
+            try:
+                client.read_deployment(deployment)
+            except ObjectNotFound:
+                deleted()
+                return
 
 
 def _runs(client: SyncPrefectClient, name: str, *, coming: bool = False) -> list[Any]:
@@ -367,9 +392,11 @@ def _page(client: SyncPrefectClient, flow: FlowFilter, offset: int) -> list[Depl
 
 def _listed(client: SyncPrefectClient, deployment: DeploymentResponse) -> Listed:
     coming = _runs(client, deployment.name, coming=True)
-    past = _runs(client, deployment.name)
+    past = [run for run in _runs(client, deployment.name) if run.state is not None]
+    # One that was due while another was at work is cancelled before it begins, and says nothing of the documents.
+    past = [run for run in past if run.run_count or not run.state.is_cancelled()] or past
     last = ""
-    if past and past[0].state is not None:
+    if past:
         last = str(past[0].state.name)
         if past[0].start_time is not None:
             last = f"{past[0].start_time.astimezone():%Y-%m-%d %H:%M} {last}"
@@ -390,7 +417,7 @@ def _when(schedule: Any) -> str:
     for kind in ("cron", "rrule"):
         if (text := getattr(schedule, kind, None)) is not None:
             return f"{kind} {text} {schedule.timezone or 'UTC'}"
-    return f"every {schedule.interval}"
+    return f"every {duration(schedule.interval.total_seconds())}"
 
 
 @contextlib.contextmanager
@@ -445,6 +472,7 @@ def parameters_of(
 ) -> dict[str, Any]:
     """The flow's parameters, with every path absolute: whoever runs it is elsewhere. Raises UsageError."""
     from docflow.documents.sources import find
+    from docflow.engines.specs import parse_roles
     from docflow.loading import load_program
     from docflow.settings import without_credentials
 
@@ -468,6 +496,8 @@ def parameters_of(
                 "a user or password in a URL would be kept in Prefect's database",
                 hint="Put that server into docflow.toml, or its key into DOCFLOW_API_KEY, where the runs take place.",
             )
+    if engine:  # otherwise the settings of where it runs name them
+        parse_roles(engine, fallback or "")
     return {name: value for name, value in given.items() if value not in (None, False)}
 
 

@@ -21,9 +21,9 @@ def print_estimate(options: RunOptions, *, as_json: bool) -> None:
         typer.echo(json.dumps(found.as_json(), indent=1))
         return
 
-    from docflow.cli.progress import duration
     from docflow.cli.runs import as_money
     from docflow.cli.terminal import output_console, plain_table, printable
+    from docflow.durations import duration
 
     facts = [
         ("documents", f"{found.documents:,}"),

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from docflow.cli.terminal import error_console, is_terminal, printable
+from docflow.durations import duration
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -126,15 +127,3 @@ def rate(documents_per_second: float) -> str:
     if documents_per_second >= 1:
         return f"{documents_per_second:.1f}/s"
     return f"{documents_per_second * 60:.1f}/min"
-
-
-def duration(seconds: float) -> str:
-    """A time as a person says it: 8 s, 3 min 20 s, 2 h 5 min."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if minutes else f"{hours} h"

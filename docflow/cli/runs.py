@@ -105,8 +105,9 @@ def show(
 def _print_run(run: PastRun, prices: CostSettings) -> None:
     from rich.text import Text
 
-    from docflow.cli.progress import duration, rate
+    from docflow.cli.progress import rate
     from docflow.cli.terminal import output_console, plain_table, printable
+    from docflow.durations import duration
 
     console = output_console()
     console.print(Text.assemble(("run ", "dim"), (printable(run.id), "bold"), f"  {run.state}"))

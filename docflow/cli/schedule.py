@@ -256,7 +256,7 @@ def _timing(*, cron: str | None, interval: str | None, rrule: str | None, timezo
 
 
 def _spoken(timing: Timing) -> str:
-    from docflow.cli.progress import duration
+    from docflow.durations import duration
 
     if timing.interval_seconds is not None:
         return f"every {duration(timing.interval_seconds)}"

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from docflow.buckets import Place
-from docflow.cli.progress import duration, rate
+from docflow.cli.progress import rate
 from docflow.cli.terminal import complain, error_console, plain_table, printable
+from docflow.durations import duration
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -285,6 +285,33 @@ def test_without_a_server_a_schedule_is_served_on_docflows_own_until_it_is_inter
     assert json.loads(gone.stdout) == []
 
 
+IGNORING = (
+    "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_IGN); os.execv(sys.executable, sys.argv[1:])"
+)
+"""As a shell that is no terminal's starts what is put behind it with ``&``."""
+
+
+@servers
+@pytest.mark.parametrize("by", ["SIGTERM", "delete"])
+def test_a_schedule_that_is_served_in_the_background_ends_by_a_signal_and_when_it_is_deleted(
+    inbox: Path, user: dict[str, str], tmp_path: Path, by: str
+) -> None:
+    mine = user | {"DOCFLOW_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "docflow", "schedule", "inbox", "--interval", "90s", "--program", "receipt"]
+    log = tmp_path / "said.log"
+    ignoring = [sys.executable, "-c", IGNORING, *command]
+    with log.open("wb") as said, running(ignoring, mine, said, cwd=inbox.parent) as serving:
+        listed = lambda: docflow("schedule", "list", cwd=tmp_path, env=mine).stdout  # noqa: E731
+        wait_for(lambda: "every 1 min 30 s" in listed(), f"the schedule in a list: {log.read_text()}", 200)
+        if by == "SIGTERM":
+            serving.send_signal(signal.SIGTERM)
+        else:
+            assert docflow("schedule", "delete", "inbox", cwd=tmp_path, env=mine).returncode == 0
+        assert serving.wait(60) == 0, log.read_text()
+    assert ("was deleted" in log.read_text()) is (by == "delete")
+    assert "Traceback" not in log.read_text()
+
+
 REFUSED = [
     (("--cron", "61 * * * *"), "is no cron line"),
     (("--rrule", "FREQ=SOMETIMES"), "is no recurrence rule"),
@@ -294,6 +321,7 @@ REFUSED = [
     (("--interval", "5m", "--timezone", "Mars/Base"), "there is no time zone"),
     (("--interval", "5m", "--program", "receit"), "there is no program"),
     (("--interval", "5m", "--engine", "sglang=http://me:pw@gpu:1"), "a user or password"),
+    (("--interval", "5m", "--engine", "sgland=http://gpu:1"), "there is no engine 'sgland'"),
     (("--interval", "5m", "--name", "a/b"), "cannot name a schedule"),
     (("--interval", "5m", "--work-pool", "night"), "name none"),
 ]

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from docflow.cli.progress import Lines, bar_of, duration, line_of, rate
+from docflow.cli.progress import Lines, bar_of, line_of, rate
 from docflow.cli.records import RecordWriter
 from docflow.cli.summary import print_summary
+from docflow.durations import duration
 from docflow.extraction.result import ErrorInfo
 from docflow.runs import FailedDocument, Progress, Run
 from tests.unit.storage.results import Results

@@ -176,6 +176,8 @@ class BucketPath:
         """Whether any key lies below this one."""
         try:
             return next(self.objects(), None) is not None
+        except FileNotFoundError:  # no such bucket
+            return False
         except OSError as error:
             if error.errno == errno.EINVAL:  # one that cannot be used, but lies there
                 return True

@@ -187,7 +187,9 @@ def own_workers(count: int) -> Iterator[distributed.Client]:
                 n_workers=0,
                 security=security,
                 protocol="tls://",
-                dashboard_address=None,
+                # No dashboard. Its port is asked for all the same, and Dask's own may be taken by another cluster.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
                 silence_logs=logging.CRITICAL,
             )
         )

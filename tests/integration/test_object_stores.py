@@ -84,7 +84,7 @@ def test_a_dataset_in_a_bucket_is_read_like_one_in_a_folder(moto: S3, monkeypatc
     dataset = docflow.open(f"{bucket}/out")
     assert len(dataset) == 3
     assert sorted(dataset.arrow(columns=["source"])["source"].to_pylist()) == ["000.png", "001.png", "002.png"]
-    assert dataset.query("SELECT sum(record.total)::INT AS total FROM records").to_pylist() == [{"total": 37}]
+    assert dataset.query("SELECT sum(record.total)::DOUBLE AS total FROM records").to_pylist() == [{"total": 37.5}]
     runner = CliRunner()
     for command in (
         ["show", f"{bucket}/out"],

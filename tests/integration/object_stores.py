@@ -34,6 +34,10 @@ START_SECONDS = 120.0
 """A server that comes up, on a machine that has much else to do."""
 
 
+LISTINGS_KEPT_SECONDS = 0.1
+"""How long rclone keeps listings; told to keep none, it is busy with that, and takes most of a core."""
+
+
 @dataclass(frozen=True)
 class S3:
     """A server of the S3 protocol; ``folder`` holds its buckets, where it keeps them as folders."""
@@ -55,6 +59,7 @@ class S3:
     def make_bucket(self, name: str) -> None:
         if self.folder is not None:
             (self.folder / name).mkdir()
+            time.sleep(2 * LISTINGS_KEPT_SECONDS)  # until the server sees it
         else:
             urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT"), timeout=30).close()
 
@@ -77,8 +82,17 @@ def rclone() -> Iterator[S3]:
     with tempfile.TemporaryDirectory(prefix="docflow-s3-") as folder:
         port = _free_port()
         address = f"127.0.0.1:{port}"
-        command = [program, "serve", "s3", "--addr", address, "--auth-key", f"{KEY_ID},{SECRET}", "--dir-cache-time=0s"]
-        with _process([*command, "--config=/nowhere/rclone.conf", folder], port):
+        command = [
+            program,
+            "serve",
+            "s3",
+            "--addr",
+            address,
+            "--auth-key",
+            f"{KEY_ID},{SECRET}",
+            "--config=/nowhere/rclone.conf",
+        ]
+        with _process([*command, f"--dir-cache-time={LISTINGS_KEPT_SECONDS}s", folder], port):
             yield S3(f"http://{address}", Path(folder))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 import os
@@ -12,7 +13,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import CancelledError
+from concurrent.futures import CancelledError, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,8 @@ def running_cluster(address: str) -> Iterator[distributed.Client]:
     """A client of the cluster at an address. Raises UsageError where none answers."""
     shown = without_credentials(address)
     try:
+        with ThreadPoolExecutor(1) as thread:  # the caller's may have an event loop of its own
+            thread.submit(asyncio.run, _greet(address)).result()
         client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False, name="docflow")
     except (OSError, TimeoutError) as error:
         raise UsageError(f"there is no Dask cluster at {shown}", hint=_THERE) from error
@@ -163,6 +166,14 @@ def running_cluster(address: str) -> Iterator[distributed.Client]:
         raise UsageError(f"the Dask cluster at {shown} cannot be used: {error}", hint=_THERE) from error
     with client:
         yield client
+
+
+async def _greet(address: str) -> None:
+    """Connect and be answered. A client waits for that without end, and a web server, say, never answers."""
+    arguments = Security().get_connection_args("client")
+    async with asyncio.timeout(2 * CONNECT_SECONDS):
+        greeted = await distributed.comm.connect(address, timeout=CONNECT_SECONDS, **arguments)
+    greeted.abort()
 
 
 # --- workers of our own ---------------------------------------------------------------------------------------------

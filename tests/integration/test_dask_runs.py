@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import textwrap
@@ -224,6 +225,17 @@ def test_a_cluster_that_is_not_there_is_said(scans: Path, tmp_path: Path, engine
     assert command.returncode == 2
     assert f"there is no Dask cluster at {address}" in " ".join(said.split())
     assert "Traceback" not in said
+
+
+def test_what_listens_and_is_not_dask_is_said(scans: Path, tmp_path: Path, engine: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:  # takes connections and waits to be asked, as web servers do
+        address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
+        command = docflow_command(
+            "extract", scans, "-p", "receipt", "-e", engine, "--runner", f"dask={address}", "-o", tmp_path / "out"
+        )
+        _, said = command.communicate(timeout=SECONDS)
+    assert command.returncode == 2
+    assert f"there is no Dask cluster at {address}" in " ".join(said.split())
 
 
 def test_workers_with_another_docflow_are_said(scans: Path, tmp_path: Path, engine: str) -> None:

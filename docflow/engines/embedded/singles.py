@@ -17,6 +17,7 @@ from docflow.engines.embedded.questions import Question
 from docflow.engines.embedded.values import choice_in, vat_numbers, yes_or_no
 from docflow.fields.currencies import find_currency
 from docflow.fields.identifiers import find_ibans, valid_vat
+from docflow.fields.text import fold
 from docflow.fields.words import find_emails, find_links
 
 _CURRENCY_HEAD = re.compile(r"[(\[]\s?[^\W\d_]{0,3}[$€£¥]?\s?[)\]]|[$€£¥₩]")
@@ -43,15 +44,21 @@ def currencies(context: Context, total: Span | None) -> list[tuple[str, Span, fl
 
 
 def _marks(context: Context, lines: Iterable[PrintedLine]) -> list[tuple[str, Span]]:
-    """Currency signs, codes and names of these lines with their codes; a single letter is none."""
-    return [
-        (found.value, Span(line, found.start, found.end))
-        for line in lines
-        for found in find_currency(line.text, context.locale)
-        if not line.text[found.start : found.end].isascii()
-        or found.end - found.start > 1
-        or not line.text[found.start].isalpha()
-    ]
+    """Currency signs, codes and names of these lines with their codes; a single letter is none.
+
+    Nor is what stands in a company's suffix: "Sdn Bhd" ends in the code of a currency.
+    """
+    suffix = context.locale.pattern("company")
+    marks = []
+    for line in lines:
+        suffixes = [match.span() for match in suffix.finditer(fold(line.text))] if suffix is not None else []
+        for found in find_currency(line.text, context.locale):
+            text = line.text[found.start : found.end]
+            if len(text) == 1 and text.isascii() and text.isalpha():
+                continue
+            if not any(start <= found.start and found.end <= end for start, end in suffixes):
+                marks.append((found.value, Span(line, found.start, found.end)))
+    return marks
 
 
 def booleans(

@@ -248,6 +248,12 @@ def test_a_blank_page_gives_a_whole_record_of_nulls() -> None:
     assert all(value in (None, []) for value in record.values())
 
 
+def test_a_companys_suffix_is_no_currency_though_it_ends_in_the_code_of_one() -> None:
+    lines = ["PERNIAGAAN JAYA SDN BHD", "12 Jalan Ampang", "50450 Kuala Lumpur", "Total      9.00"]
+    assert read(lines, schema(currency=leaf("currency")))["currency"] is None
+    assert read([*lines, "Cash  RM 9.00"], schema(currency=leaf("currency")))["currency"] == "RM"
+
+
 def test_no_currency_is_answered_where_none_is_printed() -> None:
     assert read(["Total      9.00"], schema(currency=leaf("currency")))["currency"] is None
     assert read(["Total      RM 9.00"], schema(currency=leaf("currency")))["currency"] == "RM"

@@ -7,7 +7,6 @@ import signal
 import struct
 import subprocess
 import sys
-import threading
 import time
 import zlib
 from collections.abc import Iterator
@@ -306,19 +305,21 @@ def test_a_decoder_that_is_killed_in_the_middle_of_a_document_loses_that_one_alo
             canvas.drawString(20, 100, f"page {number}")
             canvas.showPage()
 
+    large = drawn(draw)
     with Decoder(workers=2) as decoder:
         decoder.warm()
         victim = _processes(decoder)[-1]
         os.kill(victim.pid, signal.SIGSTOP)
-        threading.Timer(0.3, os.kill, (victim.pid, signal.SIGKILL)).start()
         with ThreadPoolExecutor(2) as threads:
-            lost = threads.submit(decoder.open, from_bytes(drawn(draw)))
-            time.sleep(0.1)
+            lost = threads.submit(decoder.open, from_bytes(large))
+            while victim in _processes(decoder):  # until the document is the victim's
+                time.sleep(0.01)
             kept = [threads.submit(decoder.open, from_bytes(GOOD)) for _ in range(5)]
+            os.kill(victim.pid, signal.SIGKILL)
             with pytest.raises(DecoderDied, match="killed"):
                 lost.result()
             assert {result.result().source for result in kept} == {kept[0].result().source}
-        assert len(decoder.open(from_bytes(drawn(draw))).pages) == 300
+        assert len(decoder.open(from_bytes(large)).pages) == 300
 
 
 def test_decoders_killed_between_documents_cost_nothing(decoder: Decoder) -> None:

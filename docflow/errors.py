@@ -16,8 +16,12 @@ DocflowError
     ReadingError               OCR failed on a page
     EngineError                an engine could not answer
         EngineUnavailable      down, refusing, or not installed
+            ModelNotFound      there is no such model, or it cannot be had
+            BrokenModel        its files are damaged, or of a kind that the engine does not load
+            NotEnoughMemory    it would need more memory than there is
         EngineTimeout          did not answer in time
         EngineRefused          answered that the request is wrong
+            CannotEmbed        the model gives no embeddings
         BadAnswer              answered something that is no answer
         NoEngine               no engine of the pool is usable                (exit code 3)
     StorageError               the dataset cannot be written or read
@@ -157,6 +161,22 @@ class EngineUnavailable(EngineError):
     """The engine is down, refuses connections, or is not installed."""
 
 
+class ModelNotFound(EngineUnavailable):
+    """There is no such model, or it cannot be had from where it is."""
+
+    retryable = False
+
+
+class BrokenModel(EngineUnavailable):
+    """A model's files are damaged, or of a kind that the engine does not load."""
+
+    retryable = False
+
+
+class NotEnoughMemory(EngineUnavailable):
+    """A model would need more memory than there is."""
+
+
 class EngineTimeout(EngineError):
     """The engine did not answer in time."""
 
@@ -170,6 +190,10 @@ class EngineRefused(EngineError):
 
     retryable = False
     elsewhere: bool = False
+
+
+class CannotEmbed(EngineRefused):
+    """The model gives no embeddings."""
 
 
 class BadAnswer(EngineError):

@@ -6,7 +6,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -16,6 +15,8 @@ import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 
+from docflow.deploy.local import process as sessions
+from docflow.deploy.local.process import free_port
 from tests.engines.kit import environments
 from tests.engines.kit.environments import Kind, KitError
 
@@ -97,24 +98,18 @@ class Server:
         if process is None or process.poll() is not None:
             return
         if number != signal.SIGKILL:
-            os.killpg(process.pid, number)
+            sessions.kill(process.pid, number)
             return
-        shared = self._shared_memory()
-        os.killpg(process.pid, signal.SIGKILL)
+        sessions.end(process.pid, 0)
         process.wait(timeout=30)
-        _wait_for_group(process.pid)
-        for path in shared:
-            path.unlink(missing_ok=True)
 
     def keep_to(self, cores: set[int]) -> None:
         """Let all its processes run on these cores only (Linux)."""
         assert self._process is not None, "start it first"
-        for entry in Path("/proc").iterdir():
-            with contextlib.suppress(OSError, ValueError):
-                number = int(entry.name)
-                if os.getpgid(number) == self._process.pid:
-                    for thread in (entry / "task").iterdir():
-                        os.sched_setaffinity(int(thread.name), cores)
+        for pid in sessions.members(self._process.pid):
+            with contextlib.suppress(OSError):
+                for thread in Path(f"/proc/{pid}/task").iterdir():
+                    os.sched_setaffinity(int(thread.name), cores)
 
     def stop(self) -> None:
         """Freeze it (SIGSTOP): it accepts connections and never answers."""
@@ -133,16 +128,8 @@ class Server:
         """End it and remove everything it left."""
         process = self._process
         if process is not None and process.poll() is None:
-            shared = self._shared_memory()
-            self.cont()
-            process.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(timeout=15)
-            _wait_for_group(process.pid, 5)  # the last of them clean up behind the others
-            self._end_group(process.pid)
+            sessions.end(process.pid)
             process.wait(timeout=30)
-            for path in shared:
-                path.unlink(missing_ok=True)
         shutil.rmtree(self._scratch, ignore_errors=True)
 
     def __enter__(self) -> Server:
@@ -161,62 +148,7 @@ class Server:
 
     def memory_mb(self) -> int:
         """Memory of all its processes in MiB, pages that they share counted once (PSS)."""
-        total = 0
-        for pid in _group(self._process.pid if self._process else 0):
-            try:
-                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
-            except OSError:
-                continue  # it ended meanwhile
-            total += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
-        return total // 1024
-
-    @staticmethod
-    def _end_group(group: int) -> None:
-        try:
-            os.killpg(group, signal.SIGKILL)
-        except ProcessLookupError:
-            return
-        _wait_for_group(group)
-
-    def _shared_memory(self) -> set[Path]:
-        """The files under /dev/shm that its processes hold: a killed server leaves them."""
-        held = set()
-        for pid in _group(self._process.pid if self._process else 0):
-            try:
-                maps = Path(f"/proc/{pid}/maps").read_text()
-            except OSError:
-                continue
-            # by inode: a semaphore is mapped under the name of a file that was renamed
-            held |= {int(line.split()[4]) for line in maps.splitlines() if " /dev/shm/" in line}
-        return {path for path in Path("/dev/shm").iterdir() if path.stat(follow_symlinks=False).st_ino in held}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def _group(group: int) -> list[int]:
-    """The processes of a process group."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rpartition(")")[2].split()
-            except OSError:
-                continue
-            if int(fields[2]) == group and fields[0] != "Z":
-                found.append(int(entry.name))
-    return found
-
-
-def _wait_for_group(group: int, seconds: float = 30) -> None:
-    """SIGKILL takes a moment on processes of several GiB, and the port is theirs until then."""
-    deadline = time.monotonic() + seconds
-    while _group(group) and time.monotonic() < deadline:
-        time.sleep(0.05)
+        return sessions.use_of(self._process.pid if self._process else 0).memory >> 20
 
 
 def _sglang(scratch: Path) -> tuple[list[str], dict[str, str]]:

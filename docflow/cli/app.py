@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from docflow.cli import bench, deploy, runs, schedule
+from docflow.cli import bench, deploy, engines_running, runs, schedule
 from docflow.cli.compact import compact
 from docflow.cli.config import config
 from docflow.cli.engines import check
+from docflow.cli.engines_up import WithFurther, up
 from docflow.cli.evaluate import calibrate, evaluate
 from docflow.cli.export import export
 from docflow.cli.extract import extract
@@ -59,7 +60,13 @@ for command in (
     name = "eval" if command is evaluate else None  # no function of ours is called eval: that is Python's own
     app.command(name, help=_help(command))(command)
 
-engines = typer.Typer(help="The servers that answer.", no_args_is_help=True)
+engines = typer.Typer(help="The servers that answer: started here by a command, or elsewhere.", no_args_is_help=True)
+engines.command("up", help=_help(up), cls=WithFurther)(up)
+engines.command("list", help=_help(engines_running.listing))(engines_running.listing)
+engines.command("logs", help=_help(engines_running.logs))(engines_running.logs)
+engines.command("test", help=_help(engines_running.test))(engines_running.test)
+engines.command("monitor", help=_help(engines_running.monitor))(engines_running.monitor)
+engines.command("down", help=_help(engines_running.down))(engines_running.down)
 engines.command("check", help=_help(check))(check)
 app.add_typer(engines, name="engines")
 

@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from docflow.engines.check import Report
+    from docflow.settings import Settings
 
 
 def check(
@@ -37,10 +38,7 @@ def check(
     from docflow.settings import load_settings
 
     settings = load_settings()
-    servers = settings.servers
-    options = ServerOptions(
-        api_key=servers.api_key.get_secret_value() if servers.api_key else "", connect_seconds=servers.connect_seconds
-    )
+    options = ServerOptions(api_key=api_key(url, settings), connect_seconds=settings.servers.connect_seconds)
     report = check_server(url, kind=kind, options=options, page_tokens=settings.extraction.page_tokens or MAX_TOKENS)
     if as_json:
         import json
@@ -51,6 +49,15 @@ def check(
         _show(report)
     if not report.complete:
         raise typer.Exit(1)
+
+
+def api_key(url: str, settings: Settings) -> str:
+    """The key of a server, as an engine's name or as a URL: its own where docflow started it, else the settings'."""
+    from docflow.engines.started import key_for
+
+    key = settings.servers.api_key
+    name, _, target = url.partition("=")
+    return key_for(target if "://" in target and "://" not in name else url) or (key.get_secret_value() if key else "")
 
 
 def _show(report: Report) -> None:

@@ -90,7 +90,10 @@ def create_one(spec: EngineSpec, settings: ServerSettings | None = None) -> Engi
 
 
 def _options(spec: EngineSpec, settings: ServerSettings) -> ServerOptions:
+    from docflow.engines.started import key_for
+
     key = settings.api_key.get_secret_value() if settings.api_key and not spec.credentials else ""
+    key = key_for(spec.target) or key
     return ServerOptions(
         model=spec.model,
         api_key=key,

@@ -11,6 +11,7 @@ from urllib.parse import unquote
 import orjson
 
 from docflow.engines.base import Health, ServerOptions
+from docflow.engines.started import key_for
 from docflow.engines.transport import (
     MOST_ANSWER_BYTES,
     MOST_ERROR_BYTES,
@@ -42,6 +43,7 @@ class HttpUpstream:
     def __init__(self, spec: Upstream, servers: ServerSettings, gateway: GatewaySettings) -> None:
         """Nothing is sent yet. Raises ConfigError."""
         key = servers.api_key.get_secret_value() if servers.api_key and not spec.credentials else ""
+        key = key_for(spec.target) or key
         if spec.credentials.startswith(":"):  # https://:KEY@host: a key of its own
             key = unquote(spec.credentials[1:])
         # As many connections as requests may come: the gate, not the connector, says how many do.

@@ -16,6 +16,7 @@ from docflow.engines.base import ServerOptions
 from docflow.engines.figures import ServerFigures, ask
 from docflow.engines.pool import Pool
 from docflow.engines.specs import EngineSpec, parse_roles
+from docflow.engines.started import key_for
 from docflow.engines.transport import Transport
 from docflow.server.service.conversations import Conversations
 from docflow.server.service.engines import Engines
@@ -138,7 +139,8 @@ class Monitors:
 
 def _options(spec: EngineSpec, settings: Settings) -> ServerOptions:
     key = settings.servers.api_key
-    return ServerOptions(api_key=key.get_secret_value() if key and not spec.credentials else "", connections=1)
+    given = key.get_secret_value() if key and not spec.credentials else ""
+    return ServerOptions(api_key=key_for(spec.target) or given, connections=1)
 
 
 async def open(service: Service, stack: AsyncExitStack) -> None:  # noqa: A001

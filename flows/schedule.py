@@ -473,6 +473,7 @@ def parameters_of(
     """The flow's parameters, with every path absolute: whoever runs it is elsewhere. Raises UsageError."""
     from docflow.documents.sources import find
     from docflow.engines.specs import parse_roles
+    from docflow.engines.started import is_auto
     from docflow.loading import load_program
     from docflow.settings import without_credentials
 
@@ -496,7 +497,7 @@ def parameters_of(
                 "a user or password in a URL would be kept in Prefect's database",
                 hint="Put that server into docflow.toml, or its key into DOCFLOW_API_KEY, where the runs take place.",
             )
-    if engine:  # otherwise the settings of where it runs name them
+    if engine and not is_auto(engine):  # otherwise where it runs decides, each time
         parse_roles(engine, fallback or "")
     return {name: value for name, value in given.items() if value not in (None, False)}
 

@@ -18,6 +18,9 @@ def serve(
     ] = None,
     engine: options.Engine = None,
     fallback: options.Fallback = None,
+    models: Annotated[
+        bool | None, typer.Option("--models/--no-models", help="Run models by name in this process (serve.models).")
+    ] = None,
 ) -> None:
     """Serve an OpenAI-compatible gateway, an extraction API and a page to try it on.
 
@@ -30,8 +33,10 @@ def serve(
 
         docflow serve
         docflow serve --engine sglang=http://gpu1:30000 --fallback vllm=http://gpu2:8000
+        docflow serve --models
     """
-    from docflow.cli.terminal import output_console
+    from docflow.cli.terminal import output_console, printable
+    from docflow.engines.started import choose, is_auto
     from docflow.server.service.env_file import NAME, read_env_file
     from docflow.server.service.serving import serve_service
     from docflow.settings import load_settings
@@ -42,12 +47,18 @@ def serve(
         "serve.port": port,
         "engine": ";".join(engine) if engine else None,
         "fallbacks": ";".join(fallback) if fallback else None,
+        "serve.models": models,
     }
     settings = load_settings({key: value for key, value in given.items() if value is not None})
     console = output_console()
 
     if taken:
         console.print(f"From {NAME}: {', '.join(taken)}.")
+    if is_auto(settings.engine):
+        chosen = choose(settings.engine, settings.fallbacks)
+        console.print(printable(chosen.note))
+        named = {"engine": ";".join(chosen.engines), "fallbacks": ";".join(chosen.fallbacks)}
+        settings = settings.model_copy(update=named)
 
     def started(url: str) -> None:
         console.print(f"docflow serves at {url} (its API: {url}/docs). Ctrl-C ends it.")

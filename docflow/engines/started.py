@@ -196,9 +196,10 @@ def key_for(target: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """What ``auto`` stands for now: the entries in its place, and a sentence that says so."""
+    """What ``auto`` stands for now: the engines, their fallbacks, and a sentence that says so."""
 
-    entries: tuple[str, ...]
+    engines: tuple[str, ...]
+    fallbacks: tuple[str, ...]
     note: str
 
 
@@ -207,34 +208,37 @@ def is_auto(given: str | Sequence[str]) -> bool:
     return AUTO in entries_of(given)
 
 
-def choose(given: str | Sequence[str]) -> Chosen:
-    """A list of engines with the running ones in the place of ``auto``; the embedded engine where there are none.
+def choose(engines: str | Sequence[str], fallbacks: str | Sequence[str] = "") -> Chosen:
+    """A list of engines with the running ones in the place of ``auto``.
 
-    Each registered engine is asked how it is: one that does not answer is left out, and the note names it.
-    Raises ConfigError where ``auto`` is named twice.
+    Where none runs, the fallbacks answer, and where there are none either, the embedded engine. Each registered engine
+    is asked how it is: one that does not answer is left out, and the note names it. Raises ConfigError where ``auto``
+    is named twice.
     """
-    entries = entries_of(given)
-    if entries.count(AUTO) > 1:
+    entries, behind = entries_of(engines), tuple(entries_of(fallbacks))
+    if entries.count(AUTO) != 1:
         raise ConfigError("the engine auto is named twice", hint="It stands for all engines that run here.")
-    others = [entry for entry in entries if entry != AUTO]
+    place = entries.index(AUTO)
+    others = entries[:place] + entries[place + 1 :]
     usable: list[Started] = []
     silent: list[Started] = []
     for one in Register().all():
         if one.alive:
             (usable if _answers(one) else silent).append(one)
-    found = [one.spec for one in usable if one.spec not in others]
-    place = entries.index(AUTO)
     left_out = f"; left out, as it does not answer: {', '.join(map(_named, silent))}" if silent else ""
+    found = [one for one in usable if one.spec not in others]
     if found:
-        named = ", ".join(_named(one) for one in usable if one.spec in found)
-        return Chosen((*others[:place], *found, *others[place:]), f"engine auto: {named}{left_out}")
+        there = (*others[:place], *(one.spec for one in found), *others[place:])
+        behind = tuple(entry for entry in behind if entry not in there)
+        return Chosen(there, behind, f"engine auto: {', '.join(map(_named, found))}{left_out}")
+    none = f"engine auto: no engine that docflow started runs here{left_out}"
     if others:
-        return Chosen(tuple(others), f"engine auto: none was started here that is not named already{left_out}")
-    advice = "docflow engines up vllm starts one with a model" if not silent else "docflow engines list says more"
-    return Chosen(
-        ("embedded",),
-        f"engine auto: no engine that docflow started runs here, so the embedded one answers{left_out} ({advice})",
-    )
+        return Chosen(tuple(others), behind, none)
+    stand_ins = tuple(entry for entry in behind if "://" in entry or entry == "embedded")
+    if stand_ins:
+        return Chosen(stand_ins, (), f"{none}, so the fallback answers")
+    advice = "docflow engines list says more" if silent else "docflow engines up vllm starts one with a model"
+    return Chosen(("embedded",), (), f"{none}, so the embedded one answers ({advice})")
 
 
 def _named(one: Started) -> str:

@@ -14,6 +14,7 @@ from docflow.engines.images import MAX_TOKENS
 from docflow.errors import DocflowError, NothingToDo
 from docflow.loading import load_program
 from docflow.program import Program
+from docflow.runs.auto import with_engines_named
 from docflow.runs.costs import money
 from docflow.runs.ledger import past_runs
 from docflow.runs.model import RunOptions
@@ -61,6 +62,7 @@ def estimate(options: RunOptions, stdin: Any = None) -> Estimate:
     A server is asked for its model's name, nothing else. Raises UsageError, NothingToDo, StorageError.
     """
     program = load_program(options.program, schema=options.schema, name=options.name)
+    options, _ = with_engines_named(options)
     engine, ours = open_engine(options)
     try:
         engine.health()  # a server tells its model, under which rows are filed; one that is away does not

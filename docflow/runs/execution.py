@@ -26,6 +26,7 @@ from docflow.extraction.result import Result
 from docflow.fields.locale import locale_named
 from docflow.loading import load_program
 from docflow.runs import tally
+from docflow.runs.auto import with_engines_named
 from docflow.runs.budget import Budget
 from docflow.runs.chunks import Chunk, ChunkSummary
 from docflow.runs.extractor import Extractor, Task, patiently
@@ -106,6 +107,7 @@ class Execution:
 
     def _open(self, cleanup: contextlib.ExitStack) -> None:
         """Begin with what takes longest to start, and end with the threads that do the work."""
+        self.options, auto = with_engines_named(self.options)
         options = self.options
         self._budget = Budget(options.settings.budget, options.settings.costs)
         self._sources = find(as_sources(options.sources), stdin=sys.stdin)
@@ -126,6 +128,8 @@ class Execution:
         self.run = Run(
             id=options.run_id, program=self._program.name, engine=self._engine.name, runner=self.runner, out=options.out
         )
+        if auto:
+            self.run.notes.append(auto)
         self._calibration = load_calibration(options)
         if self._calibration is None and options.settings.extraction.accept_error is not None:
             self.run.notes.append("no row is marked for review: there is no calibration (docflow calibrate makes one)")

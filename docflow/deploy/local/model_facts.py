@@ -62,7 +62,7 @@ def model_named(given: str) -> Model:
         )
     if path.is_dir() and (path / "config.json").is_file():
         folder = path.resolve()
-        return Model(given, folder, folder.name)
+        return Model(given, folder, path.absolute().name if path.name not in ("", "..") else folder.name)
     if path.is_dir() and ("/" not in given or given.startswith((".", "/", "~"))):
         raise ModelNotFound(
             f"{given} is a folder without a config.json, so no model",

@@ -21,7 +21,7 @@ from docflow.deploy.local.environments import environment, is_whole, place_of, r
 from docflow.deploy.local.failing import reason_of
 from docflow.deploy.local.flags import Device, Plan, Wishes, merged, plan
 from docflow.deploy.local.hardware import Machine
-from docflow.deploy.local.model_facts import DEFAULT_MODEL, Model, facts_from_hub, facts_here, model_named
+from docflow.deploy.local.model_facts import DEFAULT_MODEL, Model, ModelFacts, facts_from_hub, facts_here, model_named
 from docflow.engines.environment import engine_environment
 from docflow.engines.started import Kind, Register, Started, born_of, engines_folder
 from docflow.errors import ConfigError, DocflowError, EngineUnavailable, UsageError
@@ -137,8 +137,6 @@ def prepare(wanted: Wanted, settings: Settings, tell: Tell, *, dry: bool = False
         gpus=settings.serve.tensor_parallel_size,
         **({"page_tokens": settings.extraction.page_tokens} if settings.extraction.page_tokens else {}),
     )
-    from docflow.deploy.local.model_facts import ModelFacts
-
     chosen = plan(wanted.kind, device, machine, facts or ModelFacts(), wishes)
     where = "--model-path" if wanted.kind == "sglang" else "--model"
     flags = (where, model.target, "--served-model-name", model.served, "--host", "127.0.0.1", "--port", str(port))
@@ -277,6 +275,9 @@ class Starting:
 def begin(prepared: Prepared) -> Starting:
     """Start an engine, and put it into the register. Raises AlreadyRunning, StorageError, EngineUnavailable."""
     register = Register()
+    before = register.find(prepared.name)
+    if before is not None and not before.alive:
+        end(before, 2)  # its first process is gone; others of it may be there yet
     key = secrets.token_urlsafe(24)
     scratch = Path(tempfile.mkdtemp(prefix="docflow-engine-"))  # short: sockets in it have paths of 107 bytes at most
     log = engines_folder() / "logs" / f"{prepared.name}.log"

@@ -68,6 +68,10 @@ def create(
 
 def create_one(spec: EngineSpec, settings: ServerSettings | None = None) -> Engine:
     """Make the one engine that a spec names. Raises ConfigError, and EngineUnavailable when a package is missing."""
+    if spec.is_model:
+        from docflow.engines.local.engine import LocalEngine
+
+        return LocalEngine.of(spec)
     entry = _TABLE[spec.name]
     module_name, _, attribute = entry.path.partition(":")
     try:

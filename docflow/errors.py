@@ -25,6 +25,11 @@ DocflowError
         BadAnswer              answered something that is no answer
         NoEngine               no engine of the pool is usable                (exit code 3)
     StorageError               the dataset cannot be written or read
+    DeployError                a deployment on a cluster failed              (exit code 1)
+        CredentialsError       keys are missing, or refused                  (exit code 3)
+        ResourcesError         more than there is, or than a limit allows    (exit code 4)
+        ModelAccessError       the model is not there, or not for this token (exit code 5)
+        DeployTimeout          not ready in time                             (exit code 6)
     WorkerDied                 processes that work for a run died, or are gone
     InternalError              a fault in docflow itself, or in a user's program
 
@@ -210,6 +215,38 @@ class StorageError(DocflowError):
     """The dataset cannot be written or read."""
 
     stage = "store"
+
+
+class DeployError(DocflowError):
+    """A deployment on a cluster failed. ``exit_code`` is what the command line ends with."""
+
+    stage = "deploy"
+    exit_code: ClassVar[int] = 1
+
+
+class CredentialsError(DeployError):
+    """The cluster's keys are missing, or it refuses them."""
+
+    exit_code = 3
+
+
+class ResourcesError(DeployError):
+    """A deployment needs more than there is, or than a limit allows: GPUs, their memory, main memory."""
+
+    exit_code = 4
+
+
+class ModelAccessError(DeployError):
+    """The model is not there, or the token may not read it."""
+
+    exit_code = 5
+
+
+class DeployTimeout(DeployError):
+    """The model did not answer in time; what was started goes on."""
+
+    retryable = True
+    exit_code = 6
 
 
 class WorkerDied(DocflowError):

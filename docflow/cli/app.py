@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from docflow.cli import bench, deploy, engines_running, runs, schedule
+from docflow.cli import bench, deploy, deploy_backendai, deploy_sessions, engines_running, runs, schedule
 from docflow.cli.compact import compact
 from docflow.cli.config import config
 from docflow.cli.engines import check
@@ -74,8 +74,22 @@ benches = typer.Typer(help="How fast something is, measured.", no_args_is_help=T
 benches.command("serve", help=_help(bench.serve))(bench.serve)
 app.add_typer(benches, name="bench")
 
-deployment = typer.Typer(help="The service in containers.", no_args_is_help=True)
+deployment = typer.Typer(help="The service in containers, and models on a cluster.", no_args_is_help=True)
 deployment.command("compose", help=_help(deploy.compose))(deploy.compose)
+deployment.command("backendai", help=_help(deploy_backendai.backendai))(deploy_backendai.backendai)
+deployment.command("presets", help=_help(deploy_backendai.presets))(deploy_backendai.presets)
+cluster_sessions = typer.Typer(help="Backend.AI's sessions, and the servers in them.", no_args_is_help=True)
+for verb, its_command in (
+    ("list", deploy_sessions.listing),
+    ("kill", deploy_sessions.kill),
+    ("logs", deploy_sessions.logs),
+    ("test", deploy_sessions.test),
+    ("connect", deploy_sessions.connect),
+    ("monitor", deploy_sessions.monitor),
+    ("kill-idle", deploy_sessions.kill_idle),
+):
+    cluster_sessions.command(verb, help=_help(its_command))(its_command)
+deployment.add_typer(cluster_sessions, name="sessions")
 app.add_typer(deployment, name="deploy")
 
 past_runs = typer.Typer(

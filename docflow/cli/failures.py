@@ -9,7 +9,7 @@ from pathlib import Path
 
 from docflow.cli.logs import debugging, new_log_path
 from docflow.cli.terminal import complain
-from docflow.errors import DocflowError, EngineUnavailable, NoEngine, StorageError, UsageError
+from docflow.errors import DeployError, DocflowError, EngineUnavailable, NoEngine, StorageError, UsageError
 
 INTERRUPTED = 130
 
@@ -22,7 +22,9 @@ _EXIT_CODES: tuple[tuple[type[DocflowError], int], ...] = (
 
 
 def exit_code_of(error: DocflowError) -> int:
-    """The exit code for an error: 2 bad usage or OUT, 3 no engine usable, 130 interrupted, else 1."""
+    """The exit code for an error: 2 bad usage or OUT, 3 no engine usable, a deployment's own (1 to 6), else 1."""
+    if isinstance(error, DeployError):
+        return error.exit_code
     return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), 1)
 
 

@@ -19,6 +19,7 @@ DocflowError
             ModelNotFound      there is no such model, or it cannot be had
             BrokenModel        its files are damaged, or of a kind that the engine does not load
             NotEnoughMemory    it would need more memory than there is
+            ModelBusy          it is being loaded or unloaded, or is loaded in another way
         EngineTimeout          did not answer in time
         EngineRefused          answered that the request is wrong
             CannotEmbed        the model gives no embeddings
@@ -152,14 +153,21 @@ class ReadingError(DocflowError):
 class EngineError(DocflowError):
     """An engine could not answer.
 
-    ``retry_after`` is how many seconds the server asked to be left alone, where it did. ``attempts`` counts how often
-    the request was sent, to whatever server, before this error was final.
+    ``retry_after`` is how many seconds the server asked to be left alone, where it did; ``no_room`` says that it has no
+    room now, and not for how long. ``attempts`` counts how often the request was sent, to whatever server, before this
+    error was final.
     """
 
     stage = "engine"
     retryable = True
     retry_after: float | None = None
+    no_room: bool = False
     attempts: int = 1
+
+    @property
+    def busy(self) -> bool:
+        """Whether the server is well, and has no room: it is waited for, and the request may go elsewhere."""
+        return self.no_room or self.retry_after is not None
 
 
 class EngineUnavailable(EngineError):
@@ -180,6 +188,10 @@ class BrokenModel(EngineUnavailable):
 
 class NotEnoughMemory(EngineUnavailable):
     """A model would need more memory than there is."""
+
+
+class ModelBusy(EngineUnavailable):
+    """A model is being loaded or unloaded, or is loaded in another way than it is asked for."""
 
 
 class EngineTimeout(EngineError):

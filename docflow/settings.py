@@ -208,6 +208,7 @@ class ServeSettings(_Group):
         512, description="most tokens of an answer of /generate, /vision and /multimodal; more is lowered to it"
     )
     model: str = Field("", description="model that the service asks for where a request names none")
+    models: bool = Field(False, description="whether the service runs models by name itself (the group models)")
     context: Annotated[int, Field(ge=64)] = Field(
         8_192, description="tokens that a conversation may have, its answer included"
     )
@@ -299,6 +300,85 @@ class TelemetrySettings(_Group):
     )
 
 
+class ModelOptions(_Group):
+    """How a model is loaded, where that is not as ``models`` says for all of them."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_by_name=True, validate_by_alias=True)
+
+    projector: str | None = Field(None, description="file that reads images for a GGUF model")
+    context: Annotated[int, Field(ge=0)] | None = Field(
+        None, validation_alias="max_model_len", description="tokens of a conversation with its answer"
+    )
+    device: Literal["auto", "cpu", "cuda"] | None = None
+    dtype: Annotated[str, Field(pattern=r"^[a-z0-9]{1,20}$")] | None = None
+    quantization: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{0,40}$")] | None = None
+    tensor_parallel_size: Annotated[int, Field(ge=1, le=1024)] | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    swap_space: Annotated[float, Field(ge=0)] | None = None
+    enforce_eager: bool | None = None
+    gpu_layers: Annotated[int, Field(ge=-1)] | None = None
+    threads: Annotated[int, Field(ge=0, le=4096)] | None = None
+    max_batch: Annotated[int, Field(ge=1, le=4096)] | None = None
+    trust_remote_code: bool | None = None
+
+
+class ModelAlias(ModelOptions):
+    """A name of one's own for a model, with how it is loaded and how it answers where a request does not say."""
+
+    model_id: Annotated[str, Field(min_length=1, max_length=300)]
+    backend: str | None = None
+    temperature: Annotated[float, Field(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+
+
+def _json_table(given: Any) -> Any:
+    """A table that a variable gives as JSON."""
+    if not isinstance(given, str):
+        return given
+    try:
+        return json.loads(given) if given.strip() else {}
+    except json.JSONDecodeError:
+        raise ValueError("it is no JSON object") from None
+
+
+class ModelsSettings(_Group):
+    """Models by name, in this process: which backend runs them, where they are, and how they are loaded."""
+
+    mode: Literal["auto", "llama-cpp", "transformers", "vllm"] = Field(
+        "auto", description="who runs models whose name leaves it open: the best backend there is (auto), or this one"
+    )
+    default: str = Field("llama3-8b", description="model that answers where a request names none")
+    aliases: Annotated[dict[str, ModelAlias], BeforeValidator(_json_table)] = Field(
+        default_factory=dict, description="names of one's own: a table of model_id, backend and settings for each"
+    )
+    folder: Path | None = Field(None, description="where GGUF files are looked for (models in cache_dir when not set)")
+    memory_mb: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="most memory of all loaded models together, in MiB (what is free when not set)"
+    )
+    idle_seconds: Annotated[float, Field(gt=0)] | None = Field(
+        None, description="seconds after its last request after which a model is unloaded (never when not set)"
+    )
+    requests: Annotated[int, Field(ge=1, le=1024)] = Field(64, description="most requests at the models at once")
+    max_tokens: Annotated[int, Field(ge=1)] = Field(1_024, description="longest answer where a request does not say")
+    context: Annotated[int, Field(ge=0)] = Field(
+        0, description="tokens of a conversation with its answer (0: as many as the model has, within reason)"
+    )
+    gpu_layers: Annotated[int, Field(ge=-1)] = Field(-1, description="layers that llama.cpp puts on the GPU (-1: all)")
+    threads: Annotated[int, Field(ge=0, le=4096)] = Field(0, description="threads of llama.cpp (0: one a core)")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where Transformers runs a model")
+    dtype: Annotated[str, Field(pattern=r"^[a-z0-9]{1,20}$")] = Field(
+        "auto", description="numbers that Transformers and vLLM compute with, such as bfloat16"
+    )
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.9, description="share of a GPU's memory that vLLM takes for a model"
+    )
+    max_batch: Annotated[int, Field(ge=1, le=4096)] = Field(
+        8, description="requests that a model answers at once, where its backend batches"
+    )
+
+
 class DaskSettings(_Group):
     """Workers of the dask runner on this machine."""
 
@@ -353,6 +433,7 @@ class Settings(BaseSettings):
     compact: CompactSettings = CompactSettings()
     retention: RetentionSettings = RetentionSettings()
     serve: ServeSettings = ServeSettings()
+    models: ModelsSettings = ModelsSettings()
     gateway: GatewaySettings = GatewaySettings()
     telemetry: TelemetrySettings = TelemetrySettings()
 
@@ -384,6 +465,8 @@ ALIASES = {
     "serve.block_size": ("VLLM_BLOCK_SIZE",),
     "serve.gpu_memory_utilization": ("VLLM_GPU_MEMORY_UTILIZATION",),
     "serve.tensor_parallel_size": ("VLLM_TENSOR_PARALLEL_SIZE",),
+    "models.default": ("VLLM_DEFAULT_MODEL",),
+    "models.aliases": ("VLLM_MODELS",),
     "gateway.upstreams": ("GATEWAY_UPSTREAMS",),
     "gateway.fallbacks": ("GATEWAY_FALLBACKS",),
     "gateway.route_policies": ("GATEWAY_ROUTE_POLICIES",),
@@ -425,7 +508,7 @@ def _given_as(key: str, variable: str) -> str:
     kept = []
     for entry in (one.strip() for one in text.split(";")):
         name, _, target = entry.partition("=")
-        if name not in ENGINE_SERVERS or target.startswith("litellm:"):
+        if name not in ENGINE_SERVERS or target.startswith("litellm:") or (key == "engine" and "://" not in target):
             continue
         if key == "fallbacks":
             others = [other.strip() for other in target.split(",") if other.strip() in ENGINE_SERVERS]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from docflow.cli import bench, deploy, deploy_backendai, deploy_sessions, engines_running, runs, schedule
+from docflow.cli import bench, deploy, deploy_backendai, deploy_sessions, engines_running, models, runs, schedule
 from docflow.cli.compact import compact
 from docflow.cli.config import config
 from docflow.cli.engines import check
@@ -91,6 +91,13 @@ for verb, its_command in (
     cluster_sessions.command(verb, help=_help(its_command))(its_command)
 deployment.add_typer(cluster_sessions, name="sessions")
 app.add_typer(deployment, name="deploy")
+
+named_models = typer.Typer(help="Models that run in docflow itself, by name.", no_args_is_help=True)
+named_models.command("list", help=_help(models.listing))(models.listing)
+named_models.command("load", help=_help(models.load))(models.load)
+named_models.command("unload", help=_help(models.unload))(models.unload)
+named_models.command("pull", help=_help(models.pull))(models.pull)
+app.add_typer(named_models, name="models")
 
 past_runs = typer.Typer(
     cls=runs.OutOrCommand, help="What runs did, how fast, and what they cost: docflow runs OUT", no_args_is_help=True

@@ -1,1 +1,7 @@
-"""Models by name: which backend loads which, what is loaded now, and what it takes."""
+"""Models by name: one manager loads them, chooses who runs each, and answers for all of them."""
+
+from __future__ import annotations
+
+from docflow.models.manager import UnifiedModelManager
+
+__all__ = ["UnifiedModelManager"]

@@ -1,0 +1,182 @@
+"""How much memory there is for a model: of the machine, of the container that this runs in, of its GPUs.
+
+Asked before anything is loaded, because a machine that runs out of memory does not say so: it ends the process.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+from docflow.engines.local.backends import has_gpu
+from docflow.engines.local.model import ModelConfig
+from docflow.errors import NotEnoughMemory
+from docflow.telemetry.gpu import Gpus
+
+Place = Literal["cpu", "cuda"]
+
+MIB = 1 << 20
+KEPT_BYTES = 256 * MIB
+"""Of main memory, what is left for everything else that this process does."""
+_CGROUP = Path("/sys/fs/cgroup")
+_UNLIMITED = 1 << 60
+"""cgroup v1 writes a number of this size where there is no limit."""
+
+
+def place_of(backend: str, config: ModelConfig) -> Place:
+    """In which memory a model will be."""
+    if config.device == "cpu" or not has_gpu():
+        return "cpu"
+    if backend == "llama_cpp" and (config.gpu_layers == 0 or not _llama_has_gpu()):
+        return "cpu"
+    return "cuda"
+
+
+def _llama_has_gpu() -> bool:
+    try:
+        from llama_cpp import llama_supports_gpu_offload
+    except (ImportError, OSError, RuntimeError):  # not there, or built for another machine: loading will say so
+        return False
+    return bool(llama_supports_gpu_offload())
+
+
+class Memory:
+    """What is free, and whether a model fits. ``limit_bytes`` bounds all loaded models together, where it is set."""
+
+    def __init__(self, limit_bytes: int | None = None) -> None:
+        self.limit_bytes = limit_bytes
+        self._gpus = Gpus()
+
+    def check(self, name: str, needed: int, place: Place, config: ModelConfig, held: Sequence[tuple[str, int]]) -> None:
+        """Raises NotEnoughMemory where a model that needs so many bytes does not fit beside those that are ``held``.
+
+        These are names and bytes of what is loaded in the same place. A file that is mapped counts as free memory
+        until it is read: so the sum of all is compared with the whole, and the new one with what is free.
+        """
+        taken = sum(size for _, size in held)
+        free, total = self.main() if place == "cpu" else self.gpu(config.tensor_parallel_size)
+        if total == 0:
+            return  # nobody can say
+        room = min(free, total - taken)
+        bound = "free"
+        if self.limit_bytes is not None and self.limit_bytes - taken < room:
+            room, bound = self.limit_bytes - taken, "left of models.memory_mb"
+        if needed <= room:
+            return
+        where = "GPU memory" if place == "cuda" else "memory"
+        largest = max(held, key=lambda one: one[1], default=None)
+        raise NotEnoughMemory(
+            f"{name} needs {gib(needed)} of {where}, and {gib(max(0, room))} are {bound}",
+            hint=f"docflow models unload {largest[0]} gives back {gib(largest[1])}."
+            if largest
+            else "Take a smaller or quantised model, or less context.",
+        )
+
+    def fits(self, needed: int, place: Place, config: ModelConfig, held: Sequence[tuple[str, int]]) -> bool:
+        """Whether ``check`` would pass."""
+        try:
+            self.check("it", needed, place, config, held)
+        except NotEnoughMemory:
+            return False
+        return True
+
+    def main(self) -> tuple[int, int]:
+        """Free and whole main memory in bytes, of the machine or of the narrowest container around this process."""
+        free, total = _of_the_machine()
+        for limit, used in _limits():
+            free, total = min(free, max(0, limit - used)), min(total, limit)
+        return max(0, free - KEPT_BYTES), total
+
+    def gpu(self, count: int) -> tuple[int, int]:
+        """Free and whole memory of ``count`` GPUs together, in bytes, if a model is spread evenly; (0, 0) unknown.
+
+        Raises NotEnoughMemory where there are fewer.
+        """
+        found = sorted(((gpu.total_bytes - gpu.used_bytes, gpu.total_bytes) for gpu in self._gpus.read()), reverse=True)
+        found = found or _by_torch()
+        if not found:
+            return 0, 0
+        if len(found) < count:
+            raise NotEnoughMemory(
+                f"the model is to be spread over {count} GPUs, and there are {len(found)}",
+                hint="Set tensor_parallel_size to as many as there are, or take a quantised model.",
+            )
+        chosen = found[:count]
+        return min(free for free, _ in chosen) * count, min(total for _, total in chosen) * count
+
+
+def give_back() -> None:
+    """Return to the system what an unloaded model has left in the hands of Python, the C library and torch."""
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):  # a C library without it
+            ctypes.CDLL(None).malloc_trim(0)
+
+
+def gib(size: int) -> str:
+    """Bytes for people: ``1.4 GiB``, ``12 MiB``."""
+    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{-(-size // MIB)} MiB"
+
+
+def _of_the_machine() -> tuple[int, int]:
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        said = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
+        return said["MemAvailable"], said["MemTotal"]
+    except (OSError, ValueError, KeyError):
+        import os
+
+        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        return total, total  # what is free is not told here
+
+
+def _limits() -> Iterator[tuple[int, int]]:
+    """Limit and use of each control group around this process that has a limit."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            yield from _up(_CGROUP, path, "memory.max", "memory.current", "inactive_file")
+        elif "memory" in controllers.split(","):
+            yield from _up(
+                _CGROUP / "memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
+            )
+
+
+def _up(root: Path, path: str, limit: str, used: str, cache: str) -> Iterator[tuple[int, int]]:
+    inner = root / path.lstrip("/")
+    for folder in (inner, *inner.parents):
+        try:
+            most = int((folder / limit).read_text(encoding="ascii"))
+            taken = int((folder / used).read_text(encoding="ascii"))
+            stat = (folder / "memory.stat").read_text(encoding="ascii").split()
+        except (OSError, ValueError):  # no such group here, or "max": no limit
+            most, taken, stat = _UNLIMITED, 0, []
+        if most < _UNLIMITED:
+            # Pages of files that nobody reads are given up as soon as somebody needs them.
+            idle = int(stat[stat.index(cache) + 1]) if cache in stat else 0
+            yield most, max(0, taken - idle)
+        if folder == root:
+            return
+
+
+def _by_torch() -> list[tuple[int, int]]:
+    try:
+        import torch
+    except ImportError:
+        return []
+    if not torch.cuda.is_available():
+        return []
+    found = [torch.cuda.mem_get_info(number) for number in range(torch.cuda.device_count())]
+    return sorted(((int(free), int(total)) for free, total in found), reverse=True)

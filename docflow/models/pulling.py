@@ -1,0 +1,197 @@
+"""Downloading a model from the Hub: what it needs and no more, and on from where an earlier download ended.
+
+Only ever by a person's own command: no document, no request and no load of a model downloads anything.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from docflow.errors import EngineUnavailable, ModelNotFound, NotEnoughMemory, UsageError
+from docflow.models.catalogue import PROJECTOR, hub_cache, is_hub_id
+from docflow.models.memory import gib
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+
+TOKEN = "HF_TOKEN"  # noqa: S105 (the variable's name)
+_KEPT_FREE = 1 << 30
+_SMALL = ("*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.md", "LICENSE*")
+"""What belongs to a model beside its weights: configuration, tokenizer, templates."""
+_WEIGHTS = ("*.safetensors",)
+_FOR_OTHERS = ("original", "onnx", "openvino")
+"""Folders with copies of a model for other programs."""
+_MOST_NAMED = 12
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is to be downloaded: the files and their bytes, of one commit. ``missing_bytes`` are not here yet."""
+
+    name: str
+    commit: str
+    files: tuple[tuple[str, int], ...]
+    missing_bytes: int
+
+    @property
+    def total_bytes(self) -> int:
+        return sum(size for _, size in self.files)
+
+
+class Hub:
+    """The Hub as it is reached from here, by ``HF_ENDPOINT`` where that is set. The token is ``HF_TOKEN`` or none."""
+
+    def __init__(self) -> None:
+        """Raises EngineUnavailable where the Hub's client is not installed."""
+        try:
+            import huggingface_hub
+        except ImportError as error:
+            raise EngineUnavailable(
+                "downloading models needs the package huggingface_hub",
+                hint='pip install "docflow[hub]"',
+                retryable=False,
+            ) from error
+        endpoint = os.environ.get("HF_ENDPOINT") or None
+        self._token: str | bool = os.environ.get(TOKEN, "").strip() or False  # False: no token of the user's files
+        self._api: HfApi = huggingface_hub.HfApi(endpoint=endpoint, token=self._token)
+        self.endpoint = str(self._api.endpoint)
+
+    def plan(self, name: str, revision: str = "", patterns: Sequence[str] = ()) -> Plan:
+        """What to download of a model: the files that match ``patterns``, else those that loading it needs.
+
+        Raises UsageError for what is no name, or where the files to take have to be named; ModelNotFound,
+        EngineUnavailable where the Hub cannot be reached.
+        """
+        if not is_hub_id(name):
+            raise UsageError(f"{name!r} is no model of the Hub's", hint="Write OWNER/NAME, as the Hub's page has it.")
+        info = self._asked(
+            name, revision, lambda: self._api.model_info(name, revision=revision or None, files_metadata=True)
+        )
+        sizes = {str(one.rfilename): int(one.size or 0) for one in info.siblings or ()}
+        chosen = _chosen(name, sizes, patterns)
+        commit = str(info.sha)
+        snapshot = hub_cache() / f"models--{name.replace('/', '--')}" / "snapshots" / commit
+        missing = sum(sizes[file] for file in chosen if not (snapshot / file).exists())
+        return Plan(name, commit, tuple((file, sizes[file]) for file in chosen), missing)
+
+    def pull(self, plan: Plan, revision: str = "") -> Path:
+        """Download what is planned into the Hub's cache; the folder it is in. A download that broke off goes on.
+
+        Raises NotEnoughMemory where the disk has no room, EngineUnavailable where the Hub cannot be reached.
+        """
+        cache = hub_cache()
+        cache.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(cache).free
+        if plan.missing_bytes + _KEPT_FREE > free:
+            raise NotEnoughMemory(
+                f"{plan.name} takes {gib(plan.missing_bytes)}, and the disk of {cache} has {gib(free)} left",
+                hint="Make room, or set HF_HOME to a folder on another disk.",
+            )
+        files = [file for file, _ in plan.files]
+        folder = self._asked(
+            plan.name,
+            revision,
+            lambda: self._api.snapshot_download(
+                plan.name, revision=revision or None, cache_dir=cache, allow_patterns=[_literal(one) for one in files]
+            ),
+        )
+        return Path(folder)
+
+    def _asked(self, name: str, revision: str, ask: Any) -> Any:
+        from huggingface_hub import errors
+
+        try:
+            return ask()
+        except errors.GatedRepoError as error:
+            raise ModelNotFound(
+                f"{name} is only given to those whom its owner has let in",
+                hint=f"Ask for access on {self.endpoint}/{name}, and set {TOKEN} to a token of yours.",
+            ) from error
+        except errors.RevisionNotFoundError as error:
+            raise ModelNotFound(f"{name} has no revision {revision!r}", hint="Leave --revision out.") from error
+        except errors.RepositoryNotFoundError as error:
+            hint = "Look at its spelling" + ("." if self._token else f", or set {TOKEN} where it is private.")
+            raise ModelNotFound(f"the Hub has no model {name}", hint=hint) from error
+        except errors.HFValidationError as error:
+            raise UsageError(f"{name!r} is no model of the Hub's", hint="Write OWNER/NAME.") from error
+        except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
+            raise self._away(_first_line(error)) from error
+        except errors.HfHubHTTPError as error:
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if status in (401, 403):
+                raise ModelNotFound(
+                    f"the Hub does not let this token see {name}", hint=f"Set {TOKEN} to a token that may read it."
+                ) from error
+            raise self._away(f"it answered {status}" if status else _first_line(error)) from error
+        except (OSError, *_network_errors()) as error:
+            if isinstance(error, OSError) and error.filename is not None:
+                raise UsageError(
+                    f"{error.filename} cannot be written: {error.strerror}", hint="Set HF_HOME to a folder that can."
+                ) from error
+            raise self._away(_first_line(error)) from error
+
+    def _away(self, why: str) -> EngineUnavailable:
+        return EngineUnavailable(
+            f"the Hub ({self.endpoint}) cannot be reached: {why}",
+            hint="Check the network, a proxy (HTTPS_PROXY) or a mirror (HF_ENDPOINT); the same command goes on with"
+            " the download. A model can also be copied into a folder and loaded by its path.",
+        )
+
+
+def _network_errors() -> tuple[type[Exception], ...]:
+    """What the client's own HTTP library raises."""
+    import httpx
+
+    return (httpx.HTTPError, httpx.InvalidURL)
+
+
+def _chosen(name: str, sizes: dict[str, int], patterns: Sequence[str]) -> list[str]:
+    """The files to take. Raises UsageError where they have to be named."""
+    if patterns:
+        found = [file for file in sizes if any(fnmatch.fnmatch(file, pattern) for pattern in patterns)]
+        missing = [one for one in patterns if not any(fnmatch.fnmatch(file, one) for file in sizes)]
+        if missing:
+            raise ModelNotFound(f"{name} has no file {missing[0]}", hint=f"It has {_some(sizes)}.")
+        return found
+    ggufs = [file for file in sizes if file.lower().endswith(".gguf")]
+    models = [file for file in ggufs if PROJECTOR not in file.lower()]
+    weights = [file for file in sizes if any(fnmatch.fnmatch(file, pattern) for pattern in _WEIGHTS)]
+    if len(models) > 1 and not weights:
+        raise UsageError(
+            f"{name} holds {len(models)} GGUF files, each a model of its own",
+            hint=f"Name what to download with --file, as in --file {models[0]}. It has {_some(ggufs)}.",
+        )
+    if not weights and not models:
+        raise ModelNotFound(
+            f"{name} has no weights that are loaded here: neither .safetensors nor .gguf",
+            hint=f"Weights of other kinds may run code when they are loaded. It has {_some(sizes)}.",
+        )
+    small = [
+        file
+        for file in sizes
+        if any(fnmatch.fnmatch(file, pattern) for pattern in _SMALL) and file.partition("/")[0] not in _FOR_OTHERS
+    ]
+    main = [file for file in weights if "/" not in file] or weights
+    return sorted({*small, *(main if weights else ggufs)})
+
+
+def _some(files: Iterable[str]) -> str:
+    names = sorted(files)
+    return ", ".join(names[:_MOST_NAMED]) + (
+        f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+    )
+
+
+def _literal(name: str) -> str:
+    """A file's name as a pattern that matches nothing else."""
+    return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from docflow.cli.app import app
@@ -52,6 +53,8 @@ def parameters(command: Callable[..., None]) -> Iterator[Parameter]:
     """A command's arguments and options, in order."""
     hints = typing.get_type_hints(command, include_extras=True)
     for name, parameter in inspect.signature(command).parameters.items():
+        if hints[name] is typer.Context:  # what stands after --, which is the command's to explain
+            continue
         value_type, info = typing.get_args(hints[name])[:2]
         yield Parameter(_spelling(name, value_type, info), info.help or "", _default(parameter.default, info))
 

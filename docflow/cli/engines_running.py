@@ -74,11 +74,12 @@ def logs(
         raise UsageError(f"there is no engine {name!r}, and no log of one", hint="docflow engines list names them.")
     with log.open(encoding="utf-8", errors="replace") as file:
         kept = file.readlines()
+        secret = there.key if there else ""  # SGLang writes all its settings into its log
         for line in kept[len(kept) - min(lines, len(kept)) :]:
-            _print_line(line)
+            _print_line(line, secret)
         while follow:
             if line := file.readline():
-                _print_line(line)
+                _print_line(line, secret)
             elif there is not None and there.alive:
                 time.sleep(_FOLLOW_SECONDS)
             else:
@@ -234,10 +235,11 @@ def _running(name: str) -> Started:
     return there
 
 
-def _print_line(line: str) -> None:
+def _print_line(line: str, secret: str) -> None:
     from docflow.cli.terminal import printable
 
-    typer.echo(printable(line.rstrip("\n")))
+    text = printable(line.rstrip("\n"))
+    typer.echo(text.replace(secret, "...") if secret else text)
 
 
 # --- tables -------------------------------------------------------------------------------------------------------

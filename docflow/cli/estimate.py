@@ -14,8 +14,13 @@ if TYPE_CHECKING:
 
 def print_estimate(options: RunOptions, *, as_json: bool) -> None:
     """Print, on stdout, what a run with these options would do. Raises what ``estimate`` raises."""
+    from docflow.cli.terminal import complain
+    from docflow.runs.auto import with_engines_named
     from docflow.runs.estimate import estimate
 
+    options, auto = with_engines_named(options)
+    if auto:
+        complain("note", auto)
     found = estimate(options, sys.stdin)
     if as_json:
         typer.echo(json.dumps(found.as_json(), indent=1))

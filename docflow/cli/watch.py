@@ -123,7 +123,8 @@ def _line_of(batch: Batch) -> str:
     counts += [(run.skipped, "done before"), (run.skipped_failed, "failed before")]
     said = ", ".join(f"{count:,} {word}" for count, word in counts if count)
     first = f"; {run.errors[0].source}: {run.errors[0].error.message}" if run.errors else ""
-    return f"{files}: {said or 'nothing to do'}{first}{_ending(run)}"
+    named = "".join(f"; {note}" for note in run.notes if note.startswith("engine auto: "))
+    return f"{files}: {said or 'nothing to do'}{first}{named}{_ending(run)}"
 
 
 def _ending(run: Run) -> str:

@@ -122,9 +122,9 @@ def _said(answer: Any, text_of: Callable[[Any], Any]) -> str:
         text = text_of(answer["choices"][0])
     except (LookupError, TypeError) as error:
         raise BadAnswer("what it answered has no choice in it") from error
-    if not isinstance(text, str) or not text:
-        raise BadAnswer("it answered nothing")
-    return text
+    if not isinstance(text, str):
+        raise BadAnswer("what it answered holds no text")
+    return text  # which may be empty: a model may have nothing to say
 
 
 def _image_parts() -> list[dict[str, Any]]:

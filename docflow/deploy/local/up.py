@@ -240,7 +240,7 @@ class Starting:
                     raise reason_of(self.started.kind, self.model, log, code)
                 if not process.is_free(self.started.port) and engine.health().ok:
                     return
-                told(last_line(log))
+                told(last_line(log).replace(self.started.key, "..."))  # SGLang logs all its settings
                 time.sleep(LOOK_SECONDS)
         finally:
             engine.close()
@@ -278,7 +278,7 @@ def begin(prepared: Prepared) -> Starting:
     before = register.find(prepared.name)
     if before is not None and not before.alive:
         end(before, 2)  # its first process is gone; others of it may be there yet
-    key = secrets.token_urlsafe(24)
+    key = secrets.token_hex(24)
     scratch = Path(tempfile.mkdtemp(prefix="docflow-engine-"))  # short: sockets in it have paths of 107 bytes at most
     log = engines_folder() / "logs" / f"{prepared.name}.log"
     try:

@@ -67,9 +67,11 @@ def test_a_token_of_the_cache_costs_what_the_documentation_says() -> None:
         (SMALL, 80, 16_384, 8),
         (SMALL, 24, 16_384, 8),
         (SMALL, 12, 16_384, 8),
-        (SMALL, 8, 4_096, 1),
+        (SMALL, 8, 8_192, 4),
+        (SMALL, 7.3, 4_096, 1),
         (LARGE, 80, 16_384, 8),
-        (LARGE, 24, 8_192, 4),
+        (LARGE, 24, 16_384, 8),
+        (LARGE, 20, 4_096, 1),
     ],
 )
 def test_the_context_suits_the_memory(facts: ModelFacts, gpu: float, context: int, images: int) -> None:

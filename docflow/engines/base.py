@@ -178,12 +178,18 @@ class ServerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Whether an engine is usable now, and what it says of itself. ``slow`` where it did not say so in time."""
+    """Whether an engine is usable now, and what it says of itself. ``slow`` where it did not say so in time.
+
+    ``hint`` is what the user can do where it is not usable; ``gone`` says that waiting a moment will not help: nobody
+    is there, or somebody else.
+    """
 
     ok: bool
     model: str = ""
     detail: str = ""
     slow: bool = False
+    hint: str = ""
+    gone: bool = False
 
 
 class Engine(Protocol):

@@ -24,6 +24,8 @@ MOST_BUSY_SECONDS = 600.0
 """How long a request waits in all for servers that have no room and say when to come back."""
 SILENT_SECONDS = 10.0
 """How long a server with requests may say nothing before it is asked for its health."""
+LEAST_REST, MOST_REST = 1.0, 30.0
+"""Seconds that a server rests which has no room and does not say for how long: the first time, and at most."""
 HANGS_AFTER = 3
 """Looks in a row at a silent server that find nothing: then it hangs, and what is there is sent elsewhere."""
 
@@ -88,18 +90,25 @@ class Crew(Generic[M]):
             with self._lock:
                 server.model = server.model or health.model
                 server.looked_at = self._clock()
+                server.gone = health.gone and not server.answered
                 if not health.ok and server.breaker.state == "closed":
-                    server.breaker.open(reason_of(health.detail, server.spec))
+                    server.breaker.open(reason_of(health.detail, server.spec, health.hint))
                     self._went_away(server)
 
     # --- how servers are doing ----------------------------------------------------------------------------------
 
-    def _answered(self, server: Server[M], ticket: Ticket, model: str = "") -> None:
+    def _answered(self, server: Server[M], ticket: Ticket, model: str = "", *, poor: bool = False) -> None:
+        """A request was answered; ``poor`` where that is not what was asked for."""
         with self._lock:
             server.answered += 1
+            server.no_room, server.gone = 0, False
+            server.outdone = server.outdone if poor else 0
             server.model = server.model or model
             self._turns.settle(ticket.document, server)
-            self._leave(server, ticket, answered=True, well=True)
+            if poor and server.outdone >= self.settings.failures:
+                self._leave(server, ticket, answered=True, failure=BadAnswer(server.breaker.reason))
+            else:
+                self._leave(server, ticket, answered=True, well=True)
 
     def _begun(self, server: Server[M], ticket: Ticket) -> None:
         """A server has begun to answer a request, and goes on: it is well, and the crowd behind it may follow."""
@@ -116,14 +125,34 @@ class Crew(Generic[M]):
 
     def _failed(self, server: Server[M], ticket: Ticket, error: EngineError) -> None:
         with self._lock:
-            if error.retry_after is not None:
+            if error.busy:
                 server.gate.narrow()
-                server.rests_until = max(server.rests_until, self._clock() + min(error.retry_after, MOST_BUSY_SECONDS))
+                server.rests_until = max(server.rests_until, self._clock() + self._rest_of(server, error))
             else:
                 self._turns.leave_home(ticket.document, server)
-            # One that refuses, has no room, or gives a bad answer is there, and speaks.
-            well = error.retry_after is not None or isinstance(error, EngineRefused | BadAnswer)
+            # One that refuses, has no room, or gives a bad answer is there, and speaks; one that was left alone for its
+            # bad answers has to give a good one.
+            bad = isinstance(error, BadAnswer) and server.outdone < self.settings.failures
+            well = error.busy or isinstance(error, EngineRefused) or bad
             self._leave(server, ticket, well=well, failure=None if well or server.last_resort else error)
+
+    def _rest_of(self, server: Server[M], error: EngineError) -> float:
+        """How many seconds a server without room is left alone: as it asks, or twice as long each time."""
+        if error.retry_after is not None:
+            return min(error.retry_after, MOST_BUSY_SECONDS)
+        if self._clock() >= server.rests_until:  # what was sent before it rested, and comes back now, says nothing new
+            server.no_room += 1
+        return min(MOST_REST, LEAST_REST * 2.0 ** min(server.no_room - 1, 10))
+
+    def _was_outdone(self, server: Server[M], era: int, reason: str) -> None:
+        """A server's answer was bad, and another's to the same was not: after some in a row it is left alone."""
+        with self._lock:
+            if server.breaker.state != "closed" or server.breaker.era != era:
+                return
+            server.outdone += 1
+            if server.outdone >= self.settings.failures:
+                server.breaker.open(reason)
+                self._went_away(server)
 
     def _leave(
         self,
@@ -163,7 +192,10 @@ class Crew(Generic[M]):
         what = f"{server.spec.label} is away ({server.breaker.reason})"
         if not answering:
             last = [other.spec.label for other in self._servers if other.last_resort]
-            answering = f"{last[0]} takes over if it stays away" if last else "waiting for it"
+            at_once = all(other.gone for other in self._servers if not other.last_resort)
+            answering = "waiting for it"
+            if last:
+                answering = f"{last[0]} takes over" if at_once else f"{last[0]} takes over if it stays away"
         else:
             answering += " takes over" if tier else " goes on"
         self._say(f"{what}; {answering}")
@@ -219,9 +251,10 @@ class Crew(Generic[M]):
             looked_at = [server for server in self._servers if self._wants_a_look(server, at_once)]
         hanging = []
         for server, health in self._ask_health(looked_at):
-            reason = reason_of(health.detail, server.spec)
+            reason = reason_of(health.detail, server.spec, health.hint)
             with self._lock:
                 before, server.looked_at = server.looked_at, self._clock()
+                server.gone = health.gone and not server.answered
                 if server.breaker.state == "open":
                     server.breaker.looked_at(health.ok, reason)
                 elif health.ok:

@@ -68,7 +68,8 @@ class Server(Generic[M]):
     ``tier`` is its rank: 0 shares the work. ``given`` counts the documents it got, over its weight; ``trial`` is the
     one request that tries it out; ``looks`` counts the looks at it in vain since it was ``heard_at``. One that is well
     is looked at every ``look_seconds`` all the same, where that is set; ``unwell`` counts those in a row that found it
-    unwell.
+    unwell. ``no_room`` counts the times in a row that it had none and did not say for how long, ``outdone`` the bad
+    answers in a row to what another then answered well. ``gone`` says of one that never answered that nobody is there.
     """
 
     spec: Spec
@@ -88,6 +89,9 @@ class Server(Generic[M]):
     look_seconds: float | None = None
     looked_at: float = 0.0
     unwell: int = 0
+    no_room: int = 0
+    outdone: int = 0
+    gone: bool = False
 
     @property
     def last_resort(self) -> bool:
@@ -121,9 +125,11 @@ def shown(text: str, spec: Spec) -> str:
     return text
 
 
-def reason_of(text: str, spec: Spec) -> str:
-    """Why a server is away, to stand after its name."""
-    return shown(text, spec).removeprefix(without_credentials(spec.target)).strip() or "it gave no reason"
+def reason_of(text: str, spec: Spec, hint: str = "") -> str:
+    """Why a server is away, and what to do, to stand after its name."""
+    reason = shown(text, spec).removeprefix(without_credentials(spec.target)).strip() or "it gave no reason"
+    hint = shown(hint, spec).rstrip(".")
+    return f"{reason}: {hint[:1].lower()}{hint[1:]}" if hint else reason
 
 
 def without_secrets(error: EngineError, spec: Spec) -> EngineError:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from threading import Event
 
 from docflow.engines.admission import Gate, Ticket, beginnings_of
@@ -18,7 +18,7 @@ from docflow.engines.base import Answer, Engine, Health, Request, WantJson
 from docflow.engines.breaker import Breaker
 from docflow.engines.crew import MOST_BUSY_SECONDS, Crew
 from docflow.engines.images import page_image
-from docflow.engines.members import Places, Server, without_secrets
+from docflow.engines.members import Places, Server, reason_of, without_secrets
 from docflow.engines.shape import is_record
 from docflow.engines.specs import EngineSpec
 from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout, EngineUnavailable, NoEngine
@@ -33,13 +33,15 @@ PAUSES = (0.2, 1.0, 2.0, 4.0)
 EACH = 32
 """Documents in work for each server: while some are at the server, others are decoded and checked."""
 MOST_DOCUMENTS = 128
+_POOR = "gives answers of another shape than it is asked for"
 
 
 @dataclass(slots=True)
 class _Asking:
     """What has become of one request so far: how often it was sent, and why it is not answered yet.
 
-    ``poor`` is an answer that is not the JSON that was asked for, kept for want of a better one.
+    ``poor`` is an answer that is not the JSON that was asked for, kept for want of a better one. ``bad_at`` are the
+    servers whose answers were none, each with the era of its breaker and what was wrong.
     """
 
     sent: int = 0
@@ -49,6 +51,7 @@ class _Asking:
     poor: Answer | None = None
     busy_since: float | None = None
     refusal: EngineError | None = None
+    bad_at: list[tuple[Server[Engine], int, str]] = field(default_factory=list)
 
 
 class Pool(Crew[Engine]):
@@ -144,6 +147,8 @@ class Pool(Crew[Engine]):
                     answer = server.engine.answer(request)
             except EngineError as error:
                 failure = without_secrets(error, server.spec)
+                if isinstance(failure, BadAnswer):
+                    asking.bad_at.append((server, ticket.era, reason_of(failure.message, server.spec)))
                 self._failed(server, ticket, failure)
                 if not self._goes_on(asking, ticket, server, failure):
                     if asking.poor is not None:
@@ -155,7 +160,13 @@ class Pool(Crew[Engine]):
                 self._leave(server, ticket)
                 raise
             else:
-                self._answered(server, ticket, answer.model)
+                poor = _is_poor(answer, request)
+                if poor:
+                    asking.bad_at.append((server, ticket.era, _POOR))
+                self._answered(server, ticket, answer.model, poor=poor)
+                if not poor:
+                    for other, era, reason in asking.bad_at:
+                        self._was_outdone(other, era, reason)
                 answer = replace(
                     answer,
                     engine=answer.engine or server.spec.name,
@@ -164,7 +175,7 @@ class Pool(Crew[Engine]):
                     fallback=server.fallback,
                     usage=asking.poor.usage + answer.usage if asking.poor is not None else answer.usage,
                 )
-                if _is_poor(answer, request) and self._can_ask_elsewhere(asking, ticket, server):
+                if poor and self._can_ask_elsewhere(asking, ticket, server):
                     asking.sent, asking.poor = answer.attempts, answer
                     continue
                 return answer
@@ -179,10 +190,11 @@ class Pool(Crew[Engine]):
     def _goes_on(self, asking: _Asking, ticket: Ticket, server: Server[Engine], failure: EngineError) -> bool:
         """Whether to send the request once more; pauses where that is to the same server."""
         asking.sent += failure.attempts
-        if failure.retry_after is not None:
+        if failure.busy:
             now = self._clock()
             asking.busy_since = now if asking.busy_since is None else asking.busy_since
-            return now - asking.busy_since < MOST_BUSY_SECONDS
+            says_when = failure.retry_after is not None
+            return now - asking.busy_since < (MOST_BUSY_SECONDS if says_when else self.settings.wait_seconds)
         ticket.avoid.add(server)
         asking.failures += 1
         asking.timeouts += isinstance(failure, EngineTimeout)

@@ -7,34 +7,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-from docflow.engines.base import (
-    Answer,
-    Health,
-    Limits,
-    Request,
-    ServerOptions,
-    TokenProb,
-    Usage,
-    Want,
-    WantChoice,
-    WantJson,
-    WantText,
-)
-from docflow.engines.chat import PATH, Reply, answer_of, body_of, reply_of, room_for
-from docflow.engines.choosing import Choosing, tokens_to_tell
+from docflow.engines.asking import Asking
+from docflow.engines.base import Answer, Health, Limits, Request, ServerOptions, Want
+from docflow.engines.chat import PATH, Reply, body_of, reply_of, room_for
 from docflow.engines.specs import SERVERS
-from docflow.engines.transport import Transport
-from docflow.engines.wire import wire_regex
+from docflow.engines.transport import Transport, nobody_is_there
 from docflow.errors import BadAnswer, EngineError, EngineRefused, EngineTimeout
 
-TOP = 20
-"""Alternatives reported for each token of a choice: the most that vLLM gives unless it is told otherwise."""
 _HEALTH_SECONDS = 5.0
 _FIND_SECONDS = 15.0
 """For the list of models before a first request, of a server that may be busy with others."""
 _LEAST_TOKENS = 16
-_MOST_BLANKS = 32
-"""More white space than this at the end of an answer that was cut off is all that would have come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +39,7 @@ class ServerEngine:
         self._options = options
         self._served: Served | None = None
         self._sure = False
-        self._blanks_seen = False
+        self._asking = Asking(self.name)
 
     @property
     def url(self) -> str:
@@ -78,24 +61,28 @@ class ServerEngine:
             if served is None or not self._sure:
                 served = self._find(min(_FIND_SECONDS, request.limits.timeout_seconds))
             request = replace(request, limits=_fitted(request, served))
-            if isinstance(request.want, WantChoice):
-                return self._choose(request, request.want, served, deadline)
-            if isinstance(request.want, WantJson):
-                reply = self._ask_for_json(request, request.want, served, deadline)
-            else:
-                reply = self._ask(request, served, deadline)
+
+            def ask(question: Request, top: int) -> Reply:
+                return self._ask(question, served, deadline, top=top)
+
+            return self._asking.answer(request, ask, model=served.name, shown=self.url)
         except EngineError as error:
             if not isinstance(error, BadAnswer):
                 self._sure = False  # whoever answers here next may have another model
             raise
-        return answer_of(reply, request, engine=self.name, model=served.name, shown=self.url)
 
     def health(self) -> Health:
         # Not /health: SGLang's makes the model write a token, which takes a second and more under load.
         try:
             served = self._find(_HEALTH_SECONDS)
         except EngineError as error:
-            return Health(ok=False, model=self._options.model, detail=error.message)
+            return Health(
+                ok=False,
+                model=self._options.model,
+                detail=error.message,
+                hint=error.hint if isinstance(error, EngineRefused) or not error.retryable else "",
+                gone=not error.retryable or nobody_is_there(error),
+            )
         return Health(ok=True, model=served.name, detail=f"context {served.context}" if served.context else "")
 
     def close(self) -> None:
@@ -128,47 +115,12 @@ class ServerEngine:
             "Name one that it has with ?model=NAME." if names else "Start the server with a model.",
         )
 
-    def _ask(self, request: Request, served: Served, deadline: float, *, top: int = 0) -> Reply:
+    def _ask(self, request: Request, served: Served, deadline: float, *, top: int) -> Reply:
         body = body_of(request, served.name, self.constraint(request.want), top=top)
         left = deadline - time.monotonic()
         if left <= 0:
             raise EngineTimeout(f"{self.url} did not answer within {request.limits.timeout_seconds:g} s")
         return reply_of(self._transport.post(PATH, body, left), self.url)
-
-    def _ask_for_json(self, request: Request, want: WantJson, served: Served, deadline: float) -> Reply:
-        """JSON, by its schema until the model was seen to fill an answer with the white space that a schema allows."""
-        spent = Usage()
-        if not self._blanks_seen:
-            reply = self._ask(request, served, deadline)
-            if reply.stop != "length" or len(reply.text) - len(reply.text.rstrip()) < _MOST_BLANKS:
-                return reply
-            self._blanks_seen = True
-            spent = reply.usage
-        reply = self._ask(replace(request, want=WantText(wire_regex(want.schema))), served, deadline)
-        return replace(reply, usage=spent + reply.usage)
-
-    def _choose(self, request: Request, want: WantChoice, served: Served, deadline: float) -> Answer:
-        choosing = Choosing(tuple(dict.fromkeys(want.choices)))
-        usage = Usage()
-        while (asked := choosing.question()) is not None:
-            beginning, endings = asked
-            limits = replace(request.limits, temperature=0.0, stop=(), max_tokens=tokens_to_tell(endings))
-            question = replace(request, want=WantChoice(endings), begun=request.begun + beginning, limits=limits)
-            reply = self._ask(question, served, deadline, top=TOP)
-            usage += reply.usage
-            if not reply.steps:
-                raise BadAnswer(f"{self.url} gave no probabilities for its choice")
-            choosing.learn(beginning, reply.steps)
-        probs = choosing.probs()
-        text = max(probs, key=probs.__getitem__)
-        return Answer(
-            text,
-            tokens=(TokenProb(text, probs[text]),),
-            choice_probs=probs,
-            usage=usage,
-            engine=self.name,
-            model=served.name,
-        )
 
 
 def _elsewhere(message: str, hint: str) -> EngineRefused:

@@ -274,6 +274,13 @@ def failure(error: Exception, shown: str, connect_seconds: float, seconds: float
     return EngineUnavailable(f"{shown} broke off the connection ({type(error).__name__})")
 
 
+def nobody_is_there(error: EngineError) -> bool:
+    """Whether nothing takes connections there, which is known at once: not a server that is busy, slow or starting."""
+    import aiohttp
+
+    return isinstance(error.__cause__, aiohttp.ClientConnectorError)
+
+
 async def read_body(response: aiohttp.ClientResponse, shown: str) -> bytes:
     """The body, or as much of an error's as anybody reads. Raises BadAnswer when it is too long."""
     good = response.status == 200
@@ -330,7 +337,7 @@ def refusal(reply: Reply, shown: str, sent: bytes) -> EngineError:
         return EngineUnavailable(f"{shown} answered {status}, a redirect", hint=hint, retryable=False)
     if status in (408, 425, 429) or status >= 500 or status < 400:
         error = EngineUnavailable(message)
-        error.retry_after = reply.retry_after
+        error.retry_after, error.no_room = reply.retry_after, status == 429
         return error
     hint, elsewhere = "", False
     if _OVERFLOW.search(said) or status == 413:

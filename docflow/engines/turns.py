@@ -169,7 +169,11 @@ class Turns:
 
     def _last_resort_is_open(self) -> bool:
         away = self.all_away_since
-        return away is not None and self._clock() - away >= self._settings.last_resort_seconds
+        if away is None:
+            return False
+        # Nobody was ever there: that is no restart, which would be worth a wait.
+        at_once = all(server.gone for server in self._servers if not server.last_resort)
+        return at_once or self._clock() - away >= self._settings.last_resort_seconds
 
     def is_hopeless(self) -> bool:
         """Whether waiting has no more point: every server has been away for as long as a restart may take."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from docflow.buckets import Place
 from docflow.engines.base import Engine
+from docflow.engines.members import ServerStatus
 from docflow.engines.pool import Pool
 from docflow.program import Program
 from docflow.runs.model import Run, RunOptions
@@ -65,13 +66,22 @@ def fallback_notes(run: Run, engine: Engine) -> list[str]:
     if not isinstance(engine, Pool):
         return []
     servers = engine.status()
-    away = [f"{server.label} (for {server.away_seconds:.0f} s)" for server in servers if server.away_seconds >= 1]
+    away = [f"{server.label} (for {server.away_seconds:.0f} s)" for server in servers if _was_away(server)]
     notes = [f"away for a time: {', '.join(away)}"] if away else []
+    notes += [f"not used, {server.label}: {server.reason}" for server in servers if _was_never_there(server)]
     if run.fallback:
         who = " and ".join(server.label for server in servers if server.fallback and server.answered)
         count = "1 document was" if run.fallback == 1 else f"{run.fallback:,} documents were"
         notes.append(f"{count} answered by a fallback, {who}: --redo-fallback asks again")
     return notes
+
+
+def _was_away(server: ServerStatus) -> bool:
+    return server.away_seconds >= 1 and not _was_never_there(server)
+
+
+def _was_never_there(server: ServerStatus) -> bool:
+    return server.state == "open" and not server.answered
 
 
 def markdown(run: Run) -> str:

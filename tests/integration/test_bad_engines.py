@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import docflow
-from docflow.engines import pool
+from docflow.engines import crew, pool
 from docflow.errors import EngineError
 from docflow.runs import extractor
 from tests.engines.faults import (
@@ -75,6 +75,7 @@ FAULTS = QUICK_FAULTS | BODY_FAULTS | SPOKEN_FAULTS | LATE_FAULTS
 def _no_long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(extractor, "RETRY_SECONDS", (0.1, 0.1))
     monkeypatch.setattr(pool, "PAUSES", (0.05,) * pool.MOST_SENT)
+    monkeypatch.setattr(crew, "LEAST_REST", 0.05)
 
 
 @pytest.fixture
@@ -127,7 +128,7 @@ def test_one_bad_answer_is_asked_for_again(faults: dict[str, Fault], proxy: Faul
 # --- nothing but bad answers --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("fault", ["500", "429", "reset in mid-answer", "nothing said", "white space", "hung"])
+@pytest.mark.parametrize("fault", ["500", "reset in mid-answer", "nothing said", "white space", "hung"])
 def test_a_server_of_bad_answers_costs_failed_rows_that_say_why_and_can_be_had_later(
     fault: str, proxy: FaultProxy, tmp_path: Path
 ) -> None:

@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -15,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from docflow.documents.model import Page
+from docflow.engines import crew as crew_module
 from docflow.engines import pool as pool_module
-from docflow.engines.base import Answer, Health, Limits, Request, Turn, WantText
+from docflow.engines.base import Answer, Health, Limits, Request, Turn, WantJson, WantText
 from docflow.engines.crew import HANGS_AFTER, SILENT_SECONDS
 from docflow.engines.pool import Pool
 from docflow.engines.specs import EngineSpec
@@ -43,7 +45,8 @@ class Fake:
     def __init__(self, name: str = "sglang", model: str = "tiny") -> None:
         self.name, self.model = name, model
         self.asked: list[str] = []
-        self.down = False
+        self.says = "yes"
+        self.down = self.gone = False
         self.does: Callable[[Request], DocflowError | None] | None = None
         self.drop: Callable[[], None] = lambda: None
         self.closed = False
@@ -55,10 +58,11 @@ class Fake:
             error = self.does(request)
         if error is not None:
             raise error
-        return Answer("yes", engine=self.name, model=self.model)
+        return Answer(self.says, engine=self.name, model=self.model)
 
     def health(self) -> Health:
-        return Health(not self.down, "" if self.down else self.model, "http://host:1 cannot be reached")
+        model = "" if self.down else self.model
+        return Health(not self.down, model, "http://host:1 cannot be reached", gone=self.gone)
 
     def close(self) -> None:
         self.closed = True
@@ -308,6 +312,47 @@ def test_a_lone_server_that_asks_to_be_left_alone_is_waited_for(made: Made) -> N
     assert future.result(5).attempts == 2
 
 
+def test_a_server_without_room_that_says_no_time_rests_longer_each_time_and_is_not_away(made: Made) -> None:
+    a = Fake()
+    pool = made({"sglang=http://a:1": a})
+    errors = [error(EngineUnavailable, no_room=True) for _ in range(3)]
+    a.does = lambda request: errors.pop() if errors else None
+    future = made.start(pool, ask())
+    for asked, seconds in ((1, 1), (2, 2), (3, 4)):
+        until(lambda asked=asked: len(pool._turns.waiting) == 1 and len(a.asked) == asked)
+        made.pass_time(pool, seconds - 0.1)
+        assert len(pool._turns.waiting) == 1
+        made.pass_time(pool, 0.1)
+    assert future.result(5).attempts == 4
+    assert [server.state for server in pool.status()] == ["closed"]
+    errors.append(error(EngineUnavailable, no_room=True))  # after an answer, the first rest is the shortest again
+    future = made.start(pool, ask("e"))
+    until(lambda: len(pool._turns.waiting) == 1 and len(a.asked) == 5)
+    made.pass_time(pool, 1)
+    assert future.result(5).attempts == 2
+
+
+def test_a_server_that_never_has_room_is_waited_for_as_long_as_a_restart_may_take(made: Made) -> None:
+    a = Fake()
+    pool = made({"sglang=http://a:1": a}, wait_seconds=10)
+    a.does = lambda request: error(EngineUnavailable, no_room=True)
+    future = made.start(pool, ask())
+    for asked, seconds in ((1, 1), (2, 2), (3, 4), (4, 8)):
+        until(lambda asked=asked: len(pool._turns.waiting) == 1 and len(a.asked) == asked)
+        made.pass_time(pool, seconds)
+    with pytest.raises(EngineUnavailable) as raised:
+        future.result(5)
+    assert raised.value.attempts == 5
+
+
+def test_what_one_server_has_no_room_for_is_answered_by_another(made: Made) -> None:
+    a, c = Fake(), Fake("vllm")
+    pool = made({"sglang=http://a:1": a}, {"vllm=http://c:1": c})
+    a.does = lambda request: error(EngineUnavailable, no_room=True)
+    assert pool.answer(ask()).fallback
+    assert [server.state for server in pool.status()] == ["closed", "closed"]
+
+
 def test_what_a_server_refuses_is_not_sent_elsewhere(made: Made) -> None:
     a, b = Fake(), Fake()
     pool = made({"sglang=http://a:1": a, "sglang=http://b:1": b})
@@ -342,6 +387,53 @@ def test_a_bad_answer_is_asked_for_once_more_elsewhere(made: Made) -> None:
     with pytest.raises(BadAnswer) as raised:
         lone.answer(ask())
     assert raised.value.attempts == 1
+
+
+def test_a_server_whose_answers_are_bad_where_anothers_are_good_is_left_alone(made: Made) -> None:
+    a, c = Fake(), Fake("vllm")
+    pool = made({"sglang=http://a:1": a}, {"vllm=http://c:1": c}, failures=2)
+    a.does = lambda request: error(BadAnswer)
+    assert [pool.answer(ask(f"d{number}")).engine for number in range(5)] == ["vllm"] * 5
+    assert len(a.asked) == 2
+    assert pool.status()[0].state == "open"
+    assert "did badly" in pool.note
+    made.pass_time(pool, 5)  # it says that it is well: one request tries it, and is answered as badly
+    assert pool.answer(ask("e0")).engine == "vllm"
+    assert pool.answer(ask("e1")).engine == "vllm"
+    assert len(a.asked) == 3
+    a.does = None
+    made.pass_time(pool, 10)
+    assert pool.answer(ask("f0")).engine == "sglang"
+    assert [pool.answer(ask(f"f{number}")).engine for number in range(1, 4)] == ["sglang"] * 3
+
+
+def test_a_server_that_loses_its_grammar_is_left_alone(made: Made) -> None:
+    a, c = Fake(), Fake("vllm")
+    pool = made({"sglang=http://a:1": a}, {"vllm=http://c:1": c}, failures=2)
+    schema = {"type": "object", "properties": {}, "required": []}
+
+    def asked(document: str) -> Request:
+        return replace(ask(document), want=WantJson(schema))
+
+    c.says = "{}"
+    assert [pool.answer(asked(f"d{number}")).engine for number in range(4)] == ["vllm"] * 4
+    assert len(a.asked) == 2
+    made.pass_time(pool, 5)
+    assert [pool.answer(asked(f"e{number}")).engine for number in range(3)] == ["vllm"] * 3
+    assert len(a.asked) == 3
+    a.says = "{}"
+    made.pass_time(pool, 10)
+    assert pool.answer(asked("f")).engine == "sglang"
+
+
+def test_what_every_server_answers_badly_is_the_requests_fault(made: Made) -> None:
+    a, c = Fake(), Fake("vllm")
+    pool = made({"sglang=http://a:1": a}, {"vllm=http://c:1": c})
+    a.does = c.does = lambda request: error(BadAnswer)
+    for number in range(5):
+        with pytest.raises(BadAnswer):
+            pool.answer(ask(f"d{number}"))
+    assert [server.state for server in pool.status()] == ["closed", "closed"]
 
 
 def test_two_times_without_an_answer_are_enough(made: Made) -> None:
@@ -475,6 +567,25 @@ def test_the_last_resort_answers_only_when_servers_stay_away(made: Made) -> None
     assert pool.model == "tiny"
 
 
+def test_the_last_resort_answers_at_once_where_nobody_was_ever_there(made: Made) -> None:
+    a, last = Fake(), Fake("embedded", "rules")
+    pool = made({"sglang=http://a:1": a}, {"embedded": last})
+    a.down = a.gone = True
+    assert pool.health().ok
+    assert pool.note.endswith("; the embedded engine takes over")
+    assert pool.answer(ask()).engine == "embedded"
+    a.down = a.gone = False
+    made.pass_time(pool, 5)
+    assert pool.answer(ask("e")).engine == "sglang"
+    a.down = a.gone = True  # it was there: a restart is waited for
+    future = made.start(pool, ask("f"))
+    until(lambda: len(a.asked) == 2 and len(pool._turns.waiting) == 1)
+    made.pass_time(pool, 10)
+    assert not future.done()
+    made.pass_time(pool, 20)
+    assert future.result(5).engine == "embedded"
+
+
 def test_at_the_start_the_model_is_the_first_engines_and_else_another_servers(made: Made) -> None:
     a, c, last = Fake(model="first"), Fake("vllm", "second"), Fake("embedded", "rules")
     tiers = ({"sglang=http://a:1": a}, {"vllm=http://c:1": c}, {"embedded": last})
@@ -494,7 +605,7 @@ def test_at_the_start_the_model_is_the_first_engines_and_else_another_servers(ma
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.sampled_from(["yes", "down", "slow", "bad", "refused", "elsewhere", "busy"]), max_size=60))
+@given(st.lists(st.sampled_from(["yes", "down", "slow", "bad", "refused", "elsewhere", "busy", "full"]), max_size=60))
 def test_whatever_servers_do_every_request_ends_and_no_place_is_lost(script: list[str]) -> None:
     kinds: dict[str, Callable[[], EngineError | None]] = {
         "yes": lambda: None,
@@ -504,6 +615,7 @@ def test_whatever_servers_do_every_request_ends_and_no_place_is_lost(script: lis
         "refused": lambda: error(EngineRefused),
         "elsewhere": lambda: error(EngineRefused, elsewhere=True),
         "busy": lambda: error(EngineUnavailable, retry_after=0.0),
+        "full": lambda: error(EngineUnavailable, no_room=True),
     }
     lock, ends = threading.Lock(), list(script)
 
@@ -517,6 +629,7 @@ def test_whatever_servers_do_every_request_ends_and_no_place_is_lost(script: lis
     specs = [EngineSpec.parse(f"{server.name}=http://h{number}:1") for number, server in enumerate(servers)]
     ways = ServerSettings(requests=2, failures=2, rest_seconds=0.001, health_seconds=0.001, wait_seconds=5)
     pauses, pool_module.PAUSES = pool_module.PAUSES, (0.0,) * 8
+    rest, crew_module.LEAST_REST = crew_module.LEAST_REST, 0.0
     pool = Pool([list(zip(specs[:2], servers[:2], strict=True)), [(specs[2], servers[2])]], ways)
     try:
         with ThreadPoolExecutor(8) as threads:
@@ -528,4 +641,4 @@ def test_whatever_servers_do_every_request_ends_and_no_place_is_lost(script: lis
         assert all(not server.gate._leads and server.trial is None for server in pool._servers)
     finally:
         pool.close()
-        pool_module.PAUSES = pauses
+        pool_module.PAUSES, crew_module.LEAST_REST = pauses, rest

@@ -143,6 +143,7 @@ class LitellmUpstream:
         after = str(headers.get("retry-after", ""))
         if after.isdigit():
             failure.retry_after = float(after)
+        failure.no_room = getattr(error, "status_code", None) == 429
         return failure
 
 

@@ -10,16 +10,18 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from docflow.documents.model import Page
+from docflow.engines.asking import TOP
 from docflow.engines.base import Answer, Limits, Request, ServerOptions, Turn, Want, WantChoice, WantJson, WantText
 from docflow.engines.chat import PATH, body_of, reply_of
 from docflow.engines.check_flags import CONTEXT_ROOM, Remedy, remedy_for, warnings_for
 from docflow.engines.images import MAX_TOKENS, page_image
-from docflow.engines.server import TOP, ServerEngine
+from docflow.engines.server import ServerEngine
 from docflow.engines.sglang import SglangEngine
 from docflow.engines.specs import SERVERS, EngineSpec
 from docflow.engines.transport import Transport
 from docflow.engines.vllm import VllmEngine
 from docflow.errors import BadAnswer, ConfigError, EngineError, EngineRefused, EngineUnavailable, NoEngine
+from docflow.settings import without_credentials
 
 _SECONDS = 10.0
 """Longest time for what a server says of itself; SGLang's /health makes the model write a token."""
@@ -98,12 +100,15 @@ def check(
 
 
 def _spec(kind: str, target: str) -> EngineSpec:
+    hint = "Write docflow engines check http://HOST:PORT."
     try:
-        return EngineSpec.parse(f"{kind}={target}")
+        spec = EngineSpec.parse(f"{kind}={target}")
     except ConfigError as error:
         # not chained: the error's text is about the spec that was made here
-        shown = str(error).replace(f"{kind}=", "", 1)
-        raise ConfigError(shown, hint="Write docflow engines check http://HOST:PORT.") from None
+        raise ConfigError(str(error).replace(f"{kind}=", "", 1), hint=hint) from None
+    if not spec.is_server:
+        raise ConfigError(f"{without_credentials(target)!r} is no URL of a server", hint=hint)
+    return spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +177,7 @@ class _Examination:
     def report(self) -> Report:
         health = self._engine.health()
         if not health.ok:
-            raise EngineUnavailable(health.detail)
+            raise EngineUnavailable(health.detail, hint=health.hint)
         self._alive()
         context = int((re.findall(r"\d+", health.detail) or ["0"])[0])
         self._text_prompt = self._ask(WantText(), "Say one word.", max_tokens=4).usage.prompt  # raises: unusable

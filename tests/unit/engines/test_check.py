@@ -197,6 +197,12 @@ def test_the_key_of_the_settings_is_sent_and_a_wrong_one_told() -> None:
     assert "DOCFLOW_API_KEY" in caught.value.hint
 
 
+def test_a_model_that_the_server_does_not_have_is_said_with_how_to_name_one() -> None:
+    with Able() as server, pytest.raises(NoEngine, match="has no model 'other', but m") as caught:
+        check(f"{server.url}?model=other")
+    assert "?model=NAME" in caught.value.hint
+
+
 def test_a_server_that_dies_meanwhile_is_not_asked_on_and_on() -> None:
     with Able(silent_after=2) as server:
         report = check(server.url)

@@ -61,6 +61,13 @@ def test_targets_pass_fail_or_could_not_be_measured() -> None:
     assert verdicts == {"latency p50": False, "latency p99": False, "throughput": False, "GPU utilisation": True}
 
 
+def test_nothing_passes_where_every_request_failed() -> None:
+    failed = Measured([Sample(0, 1.0, 502, error="status 502")] * 20, 1.0, most_at_once=16)
+    found = list(targets(Load(url="http://x", tokens=512), failed))
+    assert len(found) == 8
+    assert not [one.name for one in found if one.passed]
+
+
 def test_figures_of_long_answers_are_named_where_answers_are_long() -> None:
     names = [one.name for one in targets(Load(url="http://x", tokens=512), measured())]
     assert names[4:] == [

@@ -280,7 +280,8 @@ class Grammar:
         pointer = data.ctypes.data_as(self._llama.llama_token_data_p)
         candidates = self._llama.llama_token_data_array(pointer, len(tokens), -1, False)
         self._llama.llama_sampler_apply(self._made, ctypes.byref(candidates))
-        return np.isfinite(data["logit"])
+        allowed: NDArray[np.bool_] = np.isfinite(data["logit"])
+        return allowed
 
     def accept(self, token: int) -> None:
         """Go on by a token, which must be one that is allowed: anything else would end the process."""

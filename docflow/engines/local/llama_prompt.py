@@ -42,7 +42,7 @@ def prompt_of(template: str, messages: Sequence[Message], begun: str, names: Map
     marked = _Marked(messages)
     if not template:
         turns = [f"{message.role.capitalize()}: {marked.content(message)}\n" for message in messages]
-        parts = marked.cut("".join(turns) + "Assistant:")
+        parts = marked.cut("".join(turns) + "Assistant:") or []
     else:
         parts = _by_template(template, marked, names)
     return [*parts, Text(begun, False)] if begun else parts

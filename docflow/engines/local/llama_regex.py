@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from docflow.errors import SchemaError
 
 MOST_REPEATS = 500
-"""llama.cpp writes a bounded repetition out, and stops at some thousands of rules."""
+_MOST_RULES = 1900
+"""llama.cpp writes a bounded repetition out, and what is repeated may not become more than 2,000 rules."""
 _MOST_DEPTH = 100
 _LAST = 0x10FFFF
 _CLASSES = {
@@ -48,11 +49,11 @@ def _shows(point: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Piece:
-    """A part of a grammar, whether it may match nothing, and about how many rules it becomes."""
+    """A part of a grammar, whether it may match nothing, and how many rules llama.cpp makes of it."""
 
     text: str
     empty: bool
-    rules: int = 1
+    rules: int = 0
 
 
 class _Parser:
@@ -97,7 +98,7 @@ class _Parser:
         return _Piece(
             " ".join(piece.text for piece in pieces),
             all(piece.empty for piece in pieces),
-            1 + sum(piece.rules for piece in pieces),
+            sum(piece.rules for piece in pieces),
         )
 
     def repeated(self, atom: _Piece) -> _Piece:
@@ -115,11 +116,12 @@ class _Parser:
         if atom.empty and most is None:
             raise self.refused("it repeats what may be empty")
         times = max(least, most or 0, 1)
-        if times * atom.rules > MOST_REPEATS:
-            raise self.refused(f"it asks for more than {MOST_REPEATS} repetitions")
+        if times > MOST_REPEATS or times * max(1, atom.rules) > _MOST_RULES:
+            raise self.refused(f"it asks for more than {MOST_REPEATS} repetitions, or for those of too much")
         if mark == "{":
             mark = f"{{{least}}}" if most == least else f"{{{least},{'' if most is None else most}}}"
-        return _Piece(f"{atom.text}{mark}", atom.empty or least == 0, times * atom.rules)
+        made = 1 if most is None else most - least
+        return _Piece(f"{atom.text}{mark}", atom.empty or least == 0, atom.rules + made)
 
     def bounds(self) -> tuple[int, int | None]:
         end = self.pattern.find("}", self.at)

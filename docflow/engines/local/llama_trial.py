@@ -22,7 +22,8 @@ _ERRORS: tuple[type[EngineError], ...] = (BrokenModel, NotEnoughMemory, EngineUn
 def check(opening: Opening) -> None:
     """Open a model in a process of its own, and close it. Raises BrokenModel, NotEnoughMemory, EngineUnavailable."""
     small = replace(opening, context=min(opening.context, _CONTEXT), gpu_layers=0)
-    command = [sys.executable, "-m", "docflow.engines.local.llama_trial"]
+    # -P: no module from the folder where it is started
+    command = [sys.executable, "-P", "-m", "docflow.engines.local.llama_trial"]
     try:
         done = subprocess.run(
             command, input=json.dumps(asdict(small)), capture_output=True, text=True, timeout=_SECONDS, check=False

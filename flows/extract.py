@@ -122,6 +122,7 @@ def extract(
     limit: Annotated[int, Field(ge=1)] | None = None,
     retry_failed: bool = False,
     redo_fallback: bool = False,
+    refresh: bool = False,
     runner: Plain | None = None,
 ) -> State[dict[str, Any]]:
     """Extract typed records from documents into the dataset at ``out``; counts by status.
@@ -139,6 +140,7 @@ def extract(
         limit: Stop after so many documents that are not done yet.
         retry_failed: Try the documents again that failed in an earlier run.
         redo_fallback: Ask the documents again that a fallback answered in an earlier run.
+        refresh: Where the program has changed, ask for the fields that have changed and keep the others.
         runner: Who does the documents: direct, dask or dask=tcp://HOST:PORT. Empty for what the settings say.
     """
     execution = begun.get()
@@ -154,6 +156,7 @@ def extract(
         limit=limit,
         retry_failed=retry_failed,
         redo_fallback=redo_fallback,
+        refresh=refresh,
         runner=runner or None,
         settings=load_settings(),
         run_id=_run_id(),

@@ -181,6 +181,7 @@ def _run_flow(execution: Execution, faults: list[BaseException]) -> None:
         "limit": options.limit or None,
         "retry_failed": options.retry_failed,
         "redo_fallback": options.redo_fallback,
+        "refresh": options.refresh,
         "runner": _told(runner_of(options)),
     }
     try:

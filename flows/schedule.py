@@ -468,6 +468,7 @@ def parameters_of(
     engine: list[str] | None,
     fallback: list[str] | None,
     retry_failed: bool,
+    refresh: bool = False,
     runner: str | None = None,
 ) -> dict[str, Any]:
     """The flow's parameters, with every path absolute: whoever runs it is elsewhere. Raises UsageError."""
@@ -489,6 +490,7 @@ def parameters_of(
         "engine": engine or None,
         "fallback": fallback or None,
         "retry_failed": retry_failed,
+        "refresh": refresh,
         "runner": runner,
     }
     for text in (*given["sources"], *(engine or ()), *(fallback or ())):

@@ -37,6 +37,9 @@ def print_estimate(options: RunOptions, *, as_json: bool) -> None:
         ("to do", f"{found.to_do:,}"),
         ("pages to do", f"{'' if found.pages_counted else 'about '}{found.pages:,}"),
     ]
+    if options.refresh:
+        less = f"{found.refreshed:,}, of these {found.unasked:,} that nothing is asked of"
+        facts.insert(4, ("of these refreshed", less))
     if found.seconds is not None:
         facts.append(("time", f"about {duration(found.seconds)}"))
     if found.usage is not None and found.usage.prompt + found.usage.output:

@@ -83,6 +83,14 @@ def add(
     retry_failed: Annotated[
         bool, typer.Option("--retry-failed", help="Each run tries the documents again that failed before.")
     ] = False,
+    refresh: Annotated[
+        bool,
+        typer.Option(
+            "--refresh",
+            help="Where the program has changed since a document was read, ask for the fields that have changed and "
+            "keep the others.",
+        ),
+    ] = False,
     engine: options.Engine = None,
     fallback: options.Fallback = None,
     runner: options.Runner = None,
@@ -122,10 +130,13 @@ def add(
     """
     from docflow.cli.terminal import error_console, printable
     from docflow.flows import schedule as schedules
+    from docflow.runs import check_installed
     from docflow.settings import load_settings
 
     timing = _timing(cron=cron, interval=interval, rrule=rrule, timezone=timezone)
     settings = load_settings({} if runner is None else {"runner": runner})
+    if work_pool is None:  # the workers of a pool may have what is not installed here
+        check_installed(settings.runner)
     schedule = schedules.Schedule(
         name=_name(name, sources[0]),
         parameters=schedules.parameters_of(
@@ -136,6 +147,7 @@ def add(
             engine=engine,
             fallback=fallback,
             retry_failed=retry_failed,
+            refresh=refresh,
             runner=runner,
         ),
         timing=timing,

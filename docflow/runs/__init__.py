@@ -13,6 +13,7 @@ from docflow.runs.model import (
     Run,
     Runner,
     RunOptions,
+    check_installed,
     new_run_id,
     runner_of,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "RunOptions",
     "Runner",
     "begin",
+    "check_installed",
     "execute",
     "new_run_id",
     "runner_of",

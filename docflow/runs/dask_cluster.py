@@ -43,6 +43,10 @@ PREFIX = "docflow-dask-"
 SWEEP_SECONDS = 3600.0
 """A folder of keys that has been left so long is nobody's any more: a run touches its own all along."""
 
+_TLS = (
+    "Name them in Dask's configuration, as distributed.comm.tls.ca-file, client.cert and client.key, or in the "
+    "environment: DASK_DISTRIBUTED__COMM__TLS__CA_FILE, ..._TLS__CLIENT__CERT and ..._TLS__CLIENT__KEY."
+)
 _THERE = "Is the scheduler running, and is this its address? dask scheduler tells it when it starts."
 
 
@@ -163,6 +167,8 @@ def running_cluster(address: str) -> Iterator[distributed.Client]:
     except (OSError, TimeoutError) as error:
         raise UsageError(f"there is no Dask cluster at {shown}", hint=_THERE) from error
     except (ValueError, TypeError, RuntimeError) as error:  # an address that is none; TLS that is not set up
+        if address.startswith("tls://"):
+            raise UsageError(f"the Dask cluster at {shown} wants keys for TLS: {error}", hint=_TLS) from error
         raise UsageError(f"the Dask cluster at {shown} cannot be used: {error}", hint=_THERE) from error
     with client:
         yield client

@@ -19,6 +19,7 @@ from docflow.runs.costs import money
 from docflow.runs.ledger import past_runs
 from docflow.runs.model import RunOptions
 from docflow.runs.plan import Plan
+from docflow.runs.refresh import fields_to_ask
 from docflow.runs.resources import WITHOUT_IMAGES, as_sources, open_engine
 from docflow.settings import CostSettings
 
@@ -36,6 +37,8 @@ class Estimate:
     """What there is to do, and what it will take.
 
     ``pages`` are those of the documents to do, counted where ``pages_counted``, else estimated from some files.
+    ``refreshed`` of the documents to do are asked for what has changed in the program alone, ``unasked`` of these for
+    nothing at all; both by some of them where there are many.
     ``seconds``, ``usage`` and ``cost`` are None where there is nothing to go by; ``basis`` says what they go by.
     """
 
@@ -43,6 +46,8 @@ class Estimate:
     done: int
     failed_before: int
     to_do: int
+    refreshed: int
+    unasked: int
     pages: int
     pages_counted: bool
     basis: str
@@ -79,9 +84,11 @@ def estimate(options: RunOptions, stdin: Any = None) -> Estimate:
         )
         to_do = single = several = 0
         sample: list[SourceItem] = []
+        older = _OlderRows(options, program, store)
         chance = random.Random(0)  # noqa: S311 (the same files each time; no secret)
         for work in plan.works(threading.Event()):
             to_do += 1
+            older.count(work.document_id)
             if work.media_type in _ONE_PAGE or not work.media_type:
                 single += 1
                 continue
@@ -99,13 +106,53 @@ def estimate(options: RunOptions, stdin: Any = None) -> Estimate:
             "done": plan.skipped,
             "failed_before": plan.skipped_failed,
             "to_do": to_do,
+            "refreshed": older.refreshed,
+            "unasked": older.unasked,
             "pages": pages,
             "pages_counted": several <= MOST_OPENED,
         }
-        return Estimate(**known, **_what_it_takes(options, program, engine, to_do, pages))
+        asked = to_do - older.unasked
+        asked_pages = round(pages * asked / to_do) if to_do else 0
+        takes = _what_it_takes(options, program, engine, asked, asked_pages)
+        if older.refreshed > older.unasked:
+            takes["basis"] += "; those that are refreshed are counted in full, and take less"
+        return Estimate(**known, **takes)
     finally:
         if ours:
             engine.close()
+
+
+class _OlderRows:
+    """Counts the documents of which only what has changed in the program is asked, by the rows of at most some."""
+
+    def __init__(self, options: RunOptions, program: Program, store: Store | None) -> None:
+        self._program, self._settings = program, options.settings.extraction
+        self._store = store if options.refresh else None
+        self._there = self._looked_at = self._refreshed = self._unasked = 0
+
+    def count(self, document_id: str) -> None:
+        """One more document to do."""
+        if self._store is None or not self._store.has_older_row(document_id):
+            return
+        self._there += 1
+        if self._looked_at == MOST_OPENED:
+            return
+        self._looked_at += 1
+        row = self._store.older_row(document_id)
+        touched = None if row is None else fields_to_ask(self._program, self._settings, row)
+        self._refreshed += touched is not None
+        self._unasked += touched == frozenset()
+
+    @property
+    def refreshed(self) -> int:
+        return self._of_all(self._refreshed)
+
+    @property
+    def unasked(self) -> int:
+        return self._of_all(self._unasked)
+
+    def _of_all(self, count: int) -> int:
+        return round(count * self._there / self._looked_at) if self._looked_at else 0
 
 
 def _store(options: RunOptions, program: Program, engine: Engine) -> Store | None:
@@ -121,6 +168,7 @@ def _store(options: RunOptions, program: Program, engine: Engine) -> Store | Non
         options.run_id,
         split=options.settings.extraction.split,
         redo_fallback=options.redo_fallback,
+        refresh=options.refresh,
     )
 
 

@@ -8,6 +8,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from docflow.buckets import Place
@@ -195,6 +196,12 @@ def runner_of(options: RunOptions) -> Runner:
             hint="Runners are auto, direct, prefect, dask and dask=tcp://HOST:PORT.",
         )
     return runner
+
+
+def check_installed(runner: Runner) -> None:
+    """Raises UsageError where a runner needs a package that is not installed."""
+    if runner.startswith("dask") and find_spec("distributed") is None:
+        raise UsageError("the dask runner needs the package distributed", hint='pip install "docflow[dask]"')
 
 
 OnProgress = Callable[[Progress], None]

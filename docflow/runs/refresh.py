@@ -45,8 +45,8 @@ def refreshed(
     from docflow.extraction.extract import extract_document
     from docflow.extraction.reduced import reduced_program
 
-    touched = touched_fields(program, older)
-    if touched is None or older.result.grounding != settings.grounding or settings.split:
+    touched = fields_to_ask(program, settings, older)
+    if touched is None:
         return None, Usage()
     if not touched:  # what fields mean is as it was; the model's own checks are not
         same = replace(older.result, source=document.source, usage=Usage(), seconds=0.0)
@@ -60,6 +60,13 @@ def refreshed(
     if part.status != "valid":
         return None, part.usage
     return _joined(program, engine, part, older, touched), part.usage
+
+
+def fields_to_ask(program: Program, settings: ExtractionSettings, older: OlderRow) -> frozenset[str] | None:
+    """The keys of the record's fields that a refresh asks for; None where the document has to be asked as a whole."""
+    if older.result.grounding != settings.grounding or settings.split:
+        return None
+    return touched_fields(program, older)
 
 
 def touched_fields(program: Program, older: OlderRow) -> frozenset[str] | None:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from docflow.documents.sources import SourceItem
 from docflow.engines.pool import Pool
-from docflow.engines.specs import LOCAL, entries_of
+from docflow.engines.specs import absolute_entry, entries_of
 from docflow.errors import UsageError, WorkerDied
 from docflow.extraction.result import Result
 from docflow.reading import usable_cores
@@ -40,6 +40,7 @@ from docflow.runs.plan import Work
 
 if TYPE_CHECKING:
     from docflow.storage.places import Place
+    from docflow.storage.store import Store
 
 FIRST_DOCUMENTS = 4
 """Documents of a chunk while nothing is known of how long they take."""
@@ -111,6 +112,11 @@ class ScaledExecution(Execution):
                 opened.__exit__(None, None, None)
 
         cleanup.callback(close)
+
+    def _open_store(self) -> Store | None:
+        if self._address is not None:
+            self._client.result()  # no dataset is begun for a cluster that is not there
+        return super()._open_store()
 
     def _make_ready(self, cleanup: contextlib.ExitStack) -> None:
         from docflow.runs.dask_cluster import Cluster
@@ -403,7 +409,7 @@ def _for_workers(options: RunOptions) -> RunOptions:
         program=_absolute(options.program) if isinstance(options.program, str) else options.program,
         schema=None if options.schema is None else _absolute(options.schema),
         out=options.out.absolute() if isinstance(options.out, Path) else options.out,
-        engine=[_engine_entry(entry) for entry in entries_of(engine)],
+        engine=[absolute_entry(entry) for entry in entries_of(engine)],
         settings=settings.model_copy(update={"reading": reading}),
     )
 
@@ -414,8 +420,3 @@ def _absolute(spec: str) -> str:
     if where.endswith(".py"):
         return f"{os.path.abspath(where)}{colon}{name}"
     return os.path.abspath(spec) if spec.endswith(".json") else spec
-
-
-def _engine_entry(entry: str) -> str:
-    name, _, target = entry.partition("=")
-    return f"{name}={os.path.abspath(target)}" if name in LOCAL and target else entry

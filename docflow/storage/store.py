@@ -193,6 +193,10 @@ class Store:
         """A part as it is named below OUT."""
         return f"{parts.RECORDS}/{name_of(path)}"
 
+    def has_older_row(self, document_id: str) -> bool:
+        """Whether ``older_row`` has a row to look at."""
+        return document_id in self._older
+
     def older_row(self, document_id: str) -> OlderRow | None:
         """The newest valid row of an older version of the program for these bytes, asked of the same engine.
 

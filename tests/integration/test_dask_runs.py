@@ -24,6 +24,7 @@ from docflow.flows.embedded import EmbeddedServer, Home
 from PIL import Image
 
 import docflow
+from docflow.cli.schedule import add
 from docflow.errors import UsageError
 from docflow.runs import RunOptions, execute
 from docflow.settings import Settings, load_settings
@@ -225,6 +226,20 @@ def test_a_cluster_that_is_not_there_is_said(scans: Path, tmp_path: Path, engine
     assert command.returncode == 2
     assert f"there is no Dask cluster at {address}" in " ".join(said.split())
     assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_cluster_with_tls_needs_is_said(scans: Path, tmp_path: Path, engine: str) -> None:
+    with pytest.raises(UsageError, match="wants keys for TLS") as raised:
+        docflow.extract(
+            scans,
+            program="receipt",
+            engine=engine,
+            out=tmp_path / "out",
+            settings=plain(),
+            runner=f"dask=tls://127.0.0.1:{free_port()}",
+        )
+    assert "distributed.comm.tls.ca-file" in raised.value.hint
 
 
 def test_what_listens_and_is_not_dask_is_said(scans: Path, tmp_path: Path, engine: str) -> None:
@@ -316,6 +331,15 @@ def test_what_must_be_installed_is_said(
     monkeypatch.setitem(sys.modules, "distributed", None)
     with pytest.raises(UsageError, match="needs the package distributed") as raised:
         docflow.extract(scans, program="receipt", engine=engine, out=tmp_path / "out", settings=plain(), runner="dask")
+    assert "docflow[dask]" in raised.value.hint
+
+
+def test_a_schedule_that_would_be_served_without_it_is_refused_at_once(
+    scans: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    with pytest.raises(UsageError, match="needs the package distributed") as raised:
+        add(sources=[str(scans)], interval="5m", runner="dask")
     assert "docflow[dask]" in raised.value.hint
 
 

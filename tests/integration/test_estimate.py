@@ -17,6 +17,7 @@ from docflow.runs import execute
 from docflow.runs.estimate import estimate
 from docflow.settings import load_settings
 from tests.integration.test_budget import CountingEngine, folder  # noqa: F401 (a fixture)
+from tests.integration.test_refresh import Added, Checked, First, answer, plain
 from tests.integration.test_runs import options
 
 
@@ -52,6 +53,26 @@ def test_earlier_runs_tell_what_the_rest_will_take(folder: Path, tmp_path: Path)
     assert told.seconds == pytest.approx(run.working_seconds * 2, abs=0.01)
     assert told.cost == pytest.approx(8)
     assert "4 documents of 1 run" in told.basis
+
+
+def test_a_program_that_has_changed_is_estimated_with_what_a_refresh_keeps(
+    folder: Path,  # noqa: F811
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "out"
+
+    def told(of: Any, *, refresh: bool) -> Any:
+        return estimate(asked(folder, out=out, engine=ScriptedEngine(default=answer), program=of, refresh=refresh))
+
+    execute(asked(folder, out=out, engine=ScriptedEngine(default=answer), program=plain(First), limit=4))
+    added = told(plain(Added), refresh=True)
+    assert (added.to_do, added.refreshed, added.unasked) == (12, 4, 0)
+    assert added.usage == told(plain(Added), refresh=False).usage
+    checked = told(plain(Checked), refresh=True)
+    assert (checked.to_do, checked.refreshed, checked.unasked) == (12, 4, 4)
+    assert checked.usage is not None
+    assert checked.usage.prompt == 8 * 100
+    assert told(plain(Added), refresh=False).refreshed == 0
 
 
 def test_nothing_there_is_said(tmp_path: Path) -> None:

@@ -324,7 +324,7 @@ def test_the_flow_runs_by_itself_for_a_deployment(
     code = (
         "import sys\n"
         "from docflow.flows.extract import extract\n"
-        "print(extract(sources=[sys.argv[1]], out=sys.argv[2], program='receipt', limit=3)['counts'])\n"
+        "print(extract(sources=[sys.argv[1]], out=sys.argv[2], program='receipt', limit=3, refresh=True)['counts'])\n"
     )
     ended = subprocess.run(
         [sys.executable, "-c", code, str(scans), str(tmp_path / "out")],

@@ -91,4 +91,7 @@ def _count(count: int, one: str) -> str:
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**20:,.1f} MiB"
+    """Bytes in the unit that leaves a number to read: 812 B, 53.1 KiB, 2,048.0 MiB."""
+    if count < 2**10:
+        return f"{count} B"
+    return f"{count / 2**10:,.1f} KiB" if count < 2**20 else f"{count / 2**20:,.1f} MiB"

@@ -20,11 +20,14 @@ import importlib.util
 import os
 import posixpath
 import re
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, wait
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, TypeVar
 from urllib.parse import unquote_to_bytes, urlsplit
 
 from docflow.errors import StorageError, UsageError
@@ -161,8 +164,7 @@ class BucketPath:
 
         if not self.key:
             raise FileNotFoundError(errno.ENOENT, "a bucket is no object", str(self))
-        with _store_errors(self):
-            meta = obstore.head(_store(self.scheme, self.bucket), self.key)
+        meta = _ask(self, lambda: obstore.head(_store(self.scheme, self.bucket), self.key))
         return replace(self, size=meta["size"], etag=meta["e_tag"], modified=meta["last_modified"])
 
     def is_file(self) -> bool:
@@ -198,8 +200,7 @@ class BucketPath:
                 _store(self.scheme, self.bucket), self.key or None, offset=after, chunk_size=LIST_PAGE
             )
         while True:
-            with _store_errors(self):
-                page = next(stream, None)
+            page = _ask(self, lambda: next(stream, None))
             if page is None:
                 return
             for meta in page:
@@ -211,8 +212,7 @@ class BucketPath:
         """What lies directly below this path: objects, and what keys further below have in common."""
         import obstore
 
-        with _store_errors(self):
-            found = obstore.list_with_delimiter(_store(self.scheme, self.bucket), self.key or None)
+        found = _ask(self, lambda: obstore.list_with_delimiter(_store(self.scheme, self.bucket), self.key or None))
         for meta in found["objects"]:
             yield BucketPath(self.scheme, self.bucket, meta["path"], meta["size"], meta["e_tag"], meta["last_modified"])
         for prefix in found["common_prefixes"]:
@@ -228,8 +228,7 @@ class BucketPath:
         """The whole object. Raises FileNotFoundError, OSError."""
         import obstore
 
-        with _store_errors(self):
-            return bytes(obstore.get(_store(self.scheme, self.bucket), self.key).bytes())
+        return _ask(self, lambda: bytes(obstore.get(_store(self.scheme, self.bucket), self.key).bytes()))
 
     def read_text(self, encoding: str = "utf-8") -> str:
         return self.read_bytes().decode(encoding)
@@ -240,13 +239,18 @@ class BucketPath:
 
         if length <= 0:
             return b""
-        store = _store(self.scheme, self.bucket)
-        with _store_errors(self):
+
+        def get() -> bytes | None:
             try:
-                return bytes(obstore.get_range(store, self.key, start=start, length=length))
+                return bytes(obstore.get_range(_store(self.scheme, self.bucket), self.key, start=start, length=length))
             except obstore.exceptions.GenericError as error:
                 if "non-partial" not in str(error):
                     raise
+                return None
+
+        content = _ask(self, get)
+        if content is not None:
+            return content
         # Some servers of the S3 protocol answer a part with the status of the whole, which the client does not trust.
         return self.read_up_to(start + length)[start : start + length]
 
@@ -254,14 +258,16 @@ class BucketPath:
         """The object, or at least its first ``limit`` bytes where it is longer. Raises FileNotFoundError, OSError."""
         import obstore
 
-        content = bytearray()
-        with _store_errors(self):
+        def get() -> bytes:
+            content = bytearray()
             answer = obstore.get(_store(self.scheme, self.bucket), self.key)
             for piece in answer.stream(min_chunk_size=min(limit, 1 << 20)):
                 content += piece
                 if len(content) >= limit:
                     break
-        return bytes(content)
+            return bytes(content)
+
+        return _ask(self, get)
 
     # --- what is put there --------------------------------------------------------------------------------------
 
@@ -269,9 +275,9 @@ class BucketPath:
         """Put an object in one request: it appears whole or not at all. Raises OSError."""
         import obstore
 
-        with _store_errors(self):
-            # Never in several pieces: those could be left behind, to be paid for, by a kill.
-            obstore.put(_store(self.scheme, self.bucket), self.key, bytes(content), use_multipart=False)
+        store, whole = _store(self.scheme, self.bucket), bytes(content)
+        # Never in several pieces: those could be left behind, to be paid for, by a kill.
+        _ask(self, lambda: obstore.put(store, self.key, whole, use_multipart=False))
 
     def create(self, content: bytes) -> bool:
         """Put an object where there is none, in one request; False where there is one with other bytes.
@@ -283,8 +289,8 @@ class BucketPath:
 
         _must_heed_conditions(self)
         try:
-            with _store_errors(self):
-                obstore.put(_store(self.scheme, self.bucket), self.key, content, mode="create", use_multipart=False)
+            store = _store(self.scheme, self.bucket)
+            _ask(self, lambda: obstore.put(store, self.key, content, mode="create", use_multipart=False))
         except FileExistsError:
             return self.read_bytes() == content
         return True
@@ -294,8 +300,7 @@ class BucketPath:
         import obstore
 
         try:
-            with _store_errors(self):
-                obstore.delete(_store(self.scheme, self.bucket), self.key)
+            _ask(self, lambda: obstore.delete(_store(self.scheme, self.bucket), self.key))
         except FileNotFoundError:
             if not missing_ok:
                 raise
@@ -305,8 +310,12 @@ class BucketPath:
         import obstore
 
         store = _store(self.scheme, self.bucket, patient=False)
-        with _store_errors(self), contextlib.suppress(obstore.exceptions.InvalidPathError):
-            next(obstore.list(store, self.key or None, chunk_size=1), None)
+
+        def look() -> None:
+            with contextlib.suppress(obstore.exceptions.InvalidPathError):
+                next(obstore.list(store, self.key or None, chunk_size=1), None)
+
+        _ask(self, look)
 
 
 Place: TypeAlias = Path | BucketPath
@@ -326,7 +335,8 @@ def listed(folder: Place, pattern: str) -> list[Place]:
 def _store(scheme: str, bucket: str, patient: bool = True) -> ObjectStore:
     """The client of one bucket; one a process, safe to use from several threads.
 
-    A server that answers 500 or 503, or not at all, is asked again for about 40 s (1 s where not ``patient``).
+    A server that answers 500 or 503 is asked again for about 40 s (1 s where not ``patient``), one that takes
+    connections and says nothing for two to three minutes (half a minute).
     """
     from obstore import store
 
@@ -336,7 +346,11 @@ def _store(scheme: str, bucket: str, patient: bool = True) -> ObjectStore:
         "retry_timeout": 120 * second,
         "backoff": {"init_backoff": 0.2 * second, "max_backoff": 15 * second, "base": 2},
     }
-    client: ClientConfig = {"connect_timeout": 10 * second, "read_timeout": 60 * second, "timeout": 600 * second}
+    client: ClientConfig = {
+        "connect_timeout": 10 * second,
+        "read_timeout": (60 if patient else 10) * second,
+        "timeout": 600 * second,
+    }
     with _store_errors(BucketPath(scheme, bucket)):
         if scheme == "s3":
             config = _aws_profile()
@@ -402,7 +416,8 @@ def _heeds_conditions(scheme: str, bucket: str, folder: str) -> bool:
     import obstore
 
     store, key = _store(scheme, bucket), posixpath.join(folder, f".probe-{uuid.uuid4().hex}")
-    with _store_errors(BucketPath(scheme, bucket, key)):
+
+    def try_it() -> bool:
         obstore.put(store, key, b"1", use_multipart=False)
         try:
             obstore.put(store, key, b"2", mode="create", use_multipart=False)
@@ -410,7 +425,9 @@ def _heeds_conditions(scheme: str, bucket: str, folder: str) -> bool:
             return True
         finally:
             obstore.delete(store, key)
-    return False
+        return False
+
+    return _ask(BucketPath(scheme, bucket, key), try_it)
 
 
 def _must_heed_conditions(path: BucketPath) -> None:
@@ -418,6 +435,66 @@ def _must_heed_conditions(path: BucketPath) -> None:
         raise BucketError(
             errno.ENOTSUP, "the store overwrites objects that were to be created (it ignores If-None-Match)", str(path)
         )
+
+
+# --- asking -------------------------------------------------------------------------------------------------------
+
+HURRIED_SECONDS = 5.0
+"""How long a store may take for an answer once the command is to end."""
+_LOOK_SECONDS = 0.25
+
+T = TypeVar("T")
+
+
+class _Hurry:
+    """Whether the command is to end, since when, and whether a store was left without an answer since."""
+
+    def __init__(self) -> None:
+        self.since: float | None = None
+        self.given_up = False
+
+    def is_over(self, asked_at: float) -> bool:
+        """Whether what was asked then is waited for no more."""
+        since = self.since
+        if since is None:
+            return False
+        return self.given_up or time.monotonic() >= max(since, asked_at) + HURRIED_SECONDS
+
+
+_hurry = _Hurry()
+
+
+def hurry() -> None:
+    """The command is to end: a store that does not answer within seconds is left, and not waited for again."""
+    _hurry.since = _hurry.since or time.monotonic()
+
+
+def take_time() -> None:
+    """Nobody is in a hurry any more."""
+    _hurry.since, _hurry.given_up = None, False
+
+
+def _ask(path: BucketPath, call: Callable[[], T]) -> T:
+    """What a store answers, with its errors as the system's.
+
+    It is asked in a thread that can be left behind: the client hears no signal while it waits, which may be minutes.
+    """
+    answer: Future[T] = Future()
+
+    def ask() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 (raised where it was asked)
+            answer.set_exception(error)
+
+    asked_at = time.monotonic()
+    threading.Thread(target=ask, name="docflow-store", daemon=True).start()
+    while not wait((answer,), _LOOK_SECONDS).done:
+        if _hurry.is_over(asked_at):
+            _hurry.given_up = True
+            raise BucketError(errno.EIO, "the store had not answered when the command was ended", str(path))
+    with _store_errors(path):
+        return answer.result()
 
 
 # --- errors -------------------------------------------------------------------------------------------------------

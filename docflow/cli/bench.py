@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from docflow.cli import options
+
 
 def serve(
     url: Annotated[str, typer.Argument(metavar="URL", help="The service, as http://HOST:PORT.")],
@@ -48,7 +50,13 @@ def serve(
     ] = 64,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="DIR", help="Write bench.md, bench.json and bench.svg there as well."),
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="DIR",
+            parser=options.local_file,
+            help="Write bench.md, bench.json and bench.svg there as well.",
+        ),
     ] = None,
 ) -> None:
     """Send requests to a service that runs, and report throughput, latency, failures and tokens by upstream.

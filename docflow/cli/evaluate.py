@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,11 +16,12 @@ if TYPE_CHECKING:
     from docflow.evaluation.judging import Judged
 
 Truth = Annotated[
-    Path | None,
+    options.Place | None,
     typer.Argument(
         metavar="TRUTH",
-        help="A folder with a file STEM.json for each document: the true record, or {record, boxes}. What reviewers "
-        "said (OUT/corrections) is the truth of documents without a file.",
+        parser=options.place,
+        help="A folder, or place in a bucket, with a file STEM.json for each document: the true record, or {record, "
+        "boxes}. What reviewers said (OUT/corrections) is the truth of documents without a file.",
         show_default="the corrections alone",
     ),
 ]
@@ -57,11 +57,18 @@ def evaluate(
     renamed: Map = None,
     locale: TruthLocale = None,
     report: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Write report.md, report.json and report.html (one file to mail) there."),
+        options.Place | None,
+        typer.Option(
+            metavar="DIR",
+            parser=options.place,
+            help="Write report.md, report.json and report.html (one file to mail) there.",
+        ),
     ] = None,
     compare: Annotated[
-        Path | None, typer.Option(metavar="REPORT", help="An earlier report.json: show what got better and worse.")
+        options.Place | None,
+        typer.Option(
+            metavar="REPORT", parser=options.place, help="An earlier report.json: show what got better and worse."
+        ),
     ] = None,
     fail_under: Annotated[
         list[str] | None,
@@ -115,7 +122,11 @@ def evaluate(
 
 
 def _judged(
-    out: options.Place, truth: Path | None, program: str | None, renamed: Iterable[str] | None, locale: str | None
+    out: options.Place,
+    truth: options.Place | None,
+    program: str | None,
+    renamed: Iterable[str] | None,
+    locale: str | None,
 ) -> Judged:
     from docflow.errors import UsageError
     from docflow.evaluation.judging import judge

@@ -17,21 +17,37 @@ def export(
         typer.Option(
             "--csv",
             metavar="FILE",
+            parser=options.local_file,
             help="Write CSV, and each list beside it as FILE.items.csv. Text that a spreadsheet would run as a formula "
             "gets an apostrophe in front.",
         ),
     ] = None,
     xlsx: Annotated[
         Path | None,
-        typer.Option("--xlsx", metavar="FILE", help="Write an Excel file with a sheet of documents and one a list."),
+        typer.Option(
+            "--xlsx",
+            metavar="FILE",
+            parser=options.local_file,
+            help="Write an Excel file with a sheet of documents and one a list.",
+        ),
     ] = None,
     jsonl: Annotated[
         Path | None,
-        typer.Option("--jsonl", metavar="FILE", help="Write a line of JSON a document, its lists inside it."),
+        typer.Option(
+            "--jsonl",
+            metavar="FILE",
+            parser=options.local_file,
+            help="Write a line of JSON a document, its lists inside it.",
+        ),
     ] = None,
     parquet_flat: Annotated[
         Path | None,
-        typer.Option("--parquet-flat", metavar="FILE", help="Write Parquet without nesting, and each list beside it."),
+        typer.Option(
+            "--parquet-flat",
+            metavar="FILE",
+            parser=options.local_file,
+            help="Write Parquet without nesting, and each list beside it.",
+        ),
     ] = None,
     program: Annotated[
         str | None, typer.Option("--program", "-p", metavar="PROGRAM", help="Only the rows of this program.")

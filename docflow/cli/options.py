@@ -126,12 +126,31 @@ Budget = Annotated[
         rich_help_panel=RUNNING,
     ),
 ]
+
+
+def local_file(text: str) -> Path:
+    """A file or folder of this machine, as a path or a file URI. Raises UsageError for one elsewhere."""
+    from docflow.buckets import is_uri, local_path
+    from docflow.errors import UsageError
+
+    if not is_uri(text):
+        return Path(text)
+    path = local_path(text)
+    if path is None:
+        raise UsageError(
+            f"{text.partition('://')[0]}://...: this file can only be one of this machine",
+            hint="Write it here, and copy it to where it should be.",
+        )
+    return path
+
+
 MetricsFile = Annotated[
     Path | None,
     typer.Option(
         metavar="FILE",
         help="Add the run's figures to this file (NAME.prom), which Prometheus' node exporter reads: documents, "
         "failures, speed, tokens, cost.",
+        parser=local_file,
         rich_help_panel=RUNNING,
     ),
 ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,7 +12,10 @@ from docflow.cli.review import Originals
 
 def report(
     out: options.Dataset,
-    html: Annotated[Path, typer.Option("--html", metavar="FILE", help="The file to write.")],
+    html: Annotated[
+        options.Place,
+        typer.Option("--html", metavar="FILE", help="The file to write, also in a bucket.", parser=options.place),
+    ],
     limit: Annotated[
         int, typer.Option(metavar="N", min=1, help="At most so many documents, the least sure first.")
     ] = 50,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
+from docflow.buckets import Place
 from docflow.errors import UsageError
 from docflow.evaluation.evaluate import REPORT_FORMAT, figure
 
@@ -35,7 +35,7 @@ class Change:
         return "same" if abs(self.by) < TOLERANCE else "better" if self.by > 0 else "worse"
 
 
-def read_report(path: Path) -> dict[str, Any]:
+def read_report(path: Place) -> dict[str, Any]:
     """A report.json, or the one in a folder. Raises UsageError."""
     path = path / "report.json" if path.is_dir() else path
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from html import escape
-from pathlib import Path
 from typing import Any
 
+from docflow.buckets import Place
 from docflow.evaluation.charts import reliability_chart, risk_chart
 from docflow.evaluation.comparison import Change
 
@@ -41,7 +41,7 @@ GROUNDING_LINES = (
 )
 
 
-def write_report(folder: Path, report: Report, changes: Sequence[Change] = ()) -> None:
+def write_report(folder: Place, report: Report, changes: Sequence[Change] = ()) -> None:
     """Write report.md, report.json and report.html into a folder. Raises StorageError."""
     from docflow.storage.parts import write_whole
 

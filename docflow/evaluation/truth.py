@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import re
 from collections import defaultdict
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-from docflow.buckets import Place
+from docflow.buckets import BucketPath, Place
 from docflow.errors import UsageError
 from docflow.evaluation.places import Piece, TrueLine, read_boxes, read_lines
 
@@ -45,20 +45,30 @@ class Truth:
         return main + [[piece] for piece in self.repeats.get(path, ())]
 
 
-def read_truths(folder: Path, renamed: Mapping[str, str] | None = None) -> list[Truth]:
+def read_truths(folder: Place, renamed: Mapping[str, str] | None = None) -> list[Truth]:
     """The truth files below a folder, in the order of their names; ``renamed`` gives our names for their fields.
 
-    Raises UsageError for a folder without any, and for a file that is no truth.
+    Raises UsageError for a folder without any, and for a file that is no truth, StorageError where a store does not
+    answer.
     """
     if not folder.is_dir():
         raise UsageError(f"{folder} is no folder", hint="TRUTH is a folder with a file STEM.json for each document.")
-    paths = sorted(path for path in folder.rglob("*.json") if path.is_file() and not path.name.startswith("."))
-    if not paths:
+    names = sorted(name for name in _files_below(folder) if not PurePosixPath(name).name.startswith("."))
+    if not names:
         raise UsageError(f"{folder} holds no truth", hint="It takes a file STEM.json for each document.")
-    return [read_truth(path, path.relative_to(folder).as_posix()[: -len(".json")], renamed or {}) for path in paths]
+    return [read_truth(folder / name, name.removesuffix(".json"), renamed or {}) for name in names]
 
 
-def read_truth(path: Path, name: str, renamed: Mapping[str, str] | None = None) -> Truth:
+def _files_below(folder: Place) -> Iterator[str]:
+    """The names of the JSON files in a folder and all below it, with slashes between their parts."""
+    if isinstance(folder, BucketPath):
+        keys = (file.key[len(folder.key) :].lstrip("/") for file in folder.objects())
+        yield from (key for key in keys if key.endswith(".json"))
+    else:
+        yield from (file.relative_to(folder).as_posix() for file in folder.rglob("*.json") if file.is_file())
+
+
+def read_truth(path: Place, name: str, renamed: Mapping[str, str] | None = None) -> Truth:
     """One truth file: a record, a list with a record in it, or an object with ``record`` and perhaps ``boxes``.
 
     Raises UsageError.

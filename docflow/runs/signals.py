@@ -8,12 +8,14 @@ import threading
 from collections.abc import Callable, Iterator
 from types import FrameType
 
+from docflow.buckets import hurry, take_time
+
 
 @contextlib.contextmanager
 def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     """Within it, the first Ctrl-C or SIGTERM calls ``stop``, so that what is done is written.
 
-    A second one ends the program.
+    A store that does not answer then is waited for some seconds. A second one ends the program.
 
     Only the main thread can take signals: elsewhere the program's own handling stays as it is.
     """
@@ -27,6 +29,7 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        hurry()
         stop()
 
     before = {number: signal.signal(number, take) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -35,3 +38,4 @@ def stopped_by_signals(stop: Callable[[], None]) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        take_time()

@@ -38,7 +38,7 @@ class Reported:
 
 def write_report(
     out: Place,
-    file: Path,
+    file: Place,
     *,
     limit: int,
     program: str | None,

@@ -140,13 +140,16 @@ def _free_port() -> int:
 
 class StoreProxy(LoopbackServer):
     """Passes everything on to a store, and keeps the requests. ``lose`` is how many of the next things that are put
-    arrive while the answer does not."""
+    arrive while the answer does not. Requests with the text ``silent`` in their path are never answered, and counted.
+    """
 
     def __init__(self, upstream: str) -> None:
         super().__init__()
         self.requests: list[Received] = []
         self.lose = 0
         self.left = 0
+        self.silent = ""
+        self.unanswered = 0
         self._status = 500
         self._matching = ""
         target = urlsplit(upstream)
@@ -162,6 +165,9 @@ class StoreProxy(LoopbackServer):
 
     async def handle(self, request: Received, writer: asyncio.StreamWriter) -> None:
         self.requests.append(request)
+        if self.silent and self.silent in request.path:
+            self.unanswered += 1
+            await asyncio.sleep(3600)
         try:
             if self.left and self._matching in request.path:
                 self.left -= 1

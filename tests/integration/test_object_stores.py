@@ -185,6 +185,116 @@ def test_an_out_that_cannot_be_written_is_told_before_any_work(rclone: S3, monke
     assert not engine.requests
 
 
+SETTLE = """
+import sys, threading
+import docflow.runs.chunks
+docflow.runs.chunks.MOST_DOCUMENTS = 3
+from tests.integration.test_object_stores import BucketPath, run
+from docflow.engines.scripted import ScriptedEngine
+lock, told = threading.Lock(), []
+def answer(request):
+    with lock:
+        if not told:
+            told.append(print("at work", flush=True))
+            sys.stdin.readline()
+    return '{"company": "ACME", "total": "1"}'
+run(sys.argv[1], BucketPath.of(sys.argv[2]), ScriptedEngine(default=answer), retry_failed=True)
+"""
+
+
+@pytest.mark.parametrize(("first", "second"), [("in", "in"), ("in/a*.png", "in/b*.png")], ids=["all", "halves"])
+def test_two_runs_at_once_that_settle_failed_parts_lose_and_double_nothing(
+    first: str, second: str, moto: S3, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(docflow.runs.chunks, "MOST_DOCUMENTS", 5)  # so that one part has documents of both halves
+    bucket = bucket_of(moto, monkeypatch)
+    names = [f"{half}{number}.png" for half in "ab" for number in range(6)]
+    still_broken = {"a5.png", "b0.png"}
+    for name in names:
+        (bucket / "in" / name).write_bytes(b"\x89PNG\r\n\x1a\nno picture" + name.encode())
+    assert run(bucket / "in", bucket / "out").failed == 12
+    failed = [one for one in (bucket / "out").objects() if one.name.startswith("failed-")]
+    assert len(failed) >= 3
+    for number, name in enumerate(names):
+        if name not in still_broken:
+            (bucket / "in" / name).write_bytes(image_bytes(Image.new("L", (20 + number, 20)), "PNG"))
+    runs = [
+        subprocess.Popen(
+            [sys.executable, "-c", SETTLE, f"{bucket}/{source}", f"{bucket}/out"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for source in (first, second)
+    ]
+    for one in runs:
+        assert one.stdout is not None
+        assert one.stdout.readline() == "at work\n"  # it knows what is there: both find the same failed parts
+    for one in runs:
+        one.communicate("go on\n", timeout=240)
+        assert one.returncode == 0
+    expected = {name: "failed" if name in still_broken else "valid" for name in names}
+    assert sorted(row["source"] for row in Dataset(bucket / "out")) == names
+    assert statuses(bucket / "out") == expected
+    last = run(bucket / "in", bucket / "out", retry_failed=True)
+    assert (last.skipped, last.failed) == (10, 2)
+    assert statuses(bucket / "out") == expected
+
+
+@pytest.mark.parametrize("hung", ["/in/001.png", "/part-"], ids=["an object that is read", "a part that is put"])
+def test_a_run_over_a_store_that_hangs_ends_soon_after_sigterm(
+    hung: str, rclone: S3, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with StoreProxy(rclone.url) as proxy:
+        bucket = bucket_of(rclone, monkeypatch, proxy.url)
+        fill(bucket / "in", 3)
+        replies = tmp_path / "replies.jsonl"
+        replies.write_text(json.dumps(ANSWER))
+        proxy.silent = hung
+        arguments = ["extract", f"{bucket}/in", "--out", f"{bucket}/out", "--program", "receipt", "--grounding", "off"]
+        child = subprocess.Popen(
+            [sys.executable, "-m", "docflow", *arguments, "--engine", f"scripted={replies}", "--runner", "direct"],
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not proxy.unanswered and time.monotonic() < deadline:
+                time.sleep(0.05)
+            assert proxy.unanswered
+            child.send_signal(signal.SIGTERM)
+            _, said = child.communicate(timeout=50)  # a request alone is waited for longer, where nobody is in a hurry
+        finally:
+            child.kill()
+            child.wait()
+        assert child.returncode in (1, 130), said
+        assert "Traceback" not in said
+
+
+def test_truth_and_reports_may_be_in_a_bucket_and_exports_may_not(
+    rclone: S3, monkeypatch: pytest.MonkeyPatch, in_tmp: Path
+) -> None:
+    bucket = bucket_of(rclone, monkeypatch)
+    fill(bucket / "in", 2)
+    run(bucket / "in", bucket / "out")
+    (bucket / "truth" / "000.json").write_bytes(b'{"company": "ACME", "total": "12.50"}')
+    (bucket / "truth" / "below" / ".left-out.json").write_bytes(b"no JSON")
+    scored = command("eval", f"{bucket}/out", f"{bucket}/truth", "--report", f"{bucket}/report")
+    assert (scored.returncode, "1 documents with truth" in scored.stdout) == (0, True), scored
+    compare = ("--compare", f"{bucket}/report", "--fail-if-worse")
+    assert command("eval", f"{bucket}/out", f"{bucket}/truth", *compare).returncode == 0
+    page = command("report", f"{bucket}/out", "--html", f"{bucket}/report.html")
+    assert page.returncode == 0, page.stderr
+    assert (bucket / "report.html").read_bytes().startswith(b"<!doctype html>")
+    exported = command("export", f"{bucket}/out", "--csv", "tickets.csv")
+    assert (exported.returncode, len(Path("tickets.csv").read_text().splitlines())) == (0, 3), exported.stderr
+    refused = command("export", f"{bucket}/out", "--csv", f"{bucket}/tickets.csv")
+    assert (refused.returncode, "can only be one of this machine" in refused.stderr) == (2, True), refused.stderr
+    nothing = command("eval", f"{bucket}/out", f"{bucket}/no-truth")
+    assert (nothing.returncode, "is no folder" in nothing.stderr) == (2, True), nothing.stderr
+    assert not (in_tmp / "s3:").exists()
+
+
 def command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "docflow", *arguments],

@@ -17,7 +17,7 @@ log = logging.getLogger("docflow.service")
 
 LOOK_SECONDS = 2.0
 """Between two looks at engines that are not well yet."""
-IDLE_LOOK_SECONDS = 15.0
+IDLE_LOOK_SECONDS = 5.0
 """Between two looks at engines that nobody asks anything, which would otherwise not be known to be away."""
 NAMES = {"vllm": "vLLM", "sglang": "SGLang"}
 """Engines as they spell themselves; others by docflow's name for them."""

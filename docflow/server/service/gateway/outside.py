@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from collections.abc import AsyncIterator, Callable
 from types import ModuleType
 from typing import Any
@@ -148,6 +149,7 @@ class LitellmUpstream:
 
 
 def _package(spec: Upstream) -> ModuleType:
+    os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches a list of prices when imported
     try:
         return importlib.import_module("litellm")
     except ModuleNotFoundError as error:

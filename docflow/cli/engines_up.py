@@ -38,7 +38,7 @@ def up(
         str | None,
         typer.Argument(
             metavar="MODEL",
-            help="A model's folder, or its id on the Hub (ORG/NAME).",
+            help="A model's folder, its id on the Hub (ORG/NAME), or an alias (models.aliases).",
             show_default="Qwen/Qwen2-VL-2B-Instruct",
         ),
     ] = None,

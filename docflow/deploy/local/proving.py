@@ -1,16 +1,28 @@
-"""The proof that an engine is of use: it reads a page of the samples, by a real program, grammar and image included."""
+"""The proof that an engine is of use: it reads a page of the samples, by a real program, grammar and image included.
+
+What it is asked has short answers only: a small model may go on with a free text for ever.
+"""
 
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
 
 from docflow.engines.started import Started
 from docflow.errors import BadAnswer, EngineUnavailable
 from docflow.settings import Settings
 
-PROGRAM = "receipt"
 DOCUMENT = "receipt-001.jpg"
+
+
+class FirstLook(BaseModel):
+    """What a page is, at a first look."""
+
+    kind: Literal["receipt", "invoice", "form", "letter"] | None = Field(None, description="what kind of page it is")
+    currency: Literal["EUR", "USD", "GBP", "CHF"] | None = Field(None, description="the currency of its amounts")
+    handwritten: bool | None = Field(None, description="whether it is written by hand")
 
 
 def read_a_page(started: Started, settings: Settings, seconds: float) -> str:
@@ -31,7 +43,7 @@ def read_a_page(started: Started, settings: Settings, seconds: float) -> str:
     results: list[Any] = []
     try:
         execute(
-            RunOptions(sources=(page,), program=PROGRAM, engine=engine, settings=settings, runner="direct"),
+            RunOptions(sources=(page,), program=FirstLook, engine=engine, settings=settings, runner="direct"),
             on_result=results.append,
         )
     finally:

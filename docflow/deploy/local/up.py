@@ -25,6 +25,7 @@ from docflow.deploy.local.model_facts import DEFAULT_MODEL, Model, ModelFacts, f
 from docflow.engines.environment import engine_environment
 from docflow.engines.started import Kind, Register, Started, born_of, engines_folder
 from docflow.errors import ConfigError, DocflowError, EngineUnavailable, UsageError
+from docflow.models.configs import Configs
 from docflow.settings import Settings
 
 PORTS: dict[str, int] = {"sglang": 30_000, "vllm": 30_001}
@@ -104,7 +105,8 @@ def prepare(wanted: Wanted, settings: Settings, tell: Tell, *, dry: bool = False
             f"{_NAMES[wanted.kind]} runs on Linux only", hint="Name a server elsewhere: --engine vllm=http://HOST:PORT."
         )
     name = wanted.name or wanted.kind
-    model = model_named(wanted.model)
+    alias = Configs(settings.models).aliases.get(wanted.model)
+    model = model_named(alias.model_id if alias else wanted.model)
     _refuse_second(name, model, Register())
     machine = Machine.look()
     device = _device(wanted, machine)
@@ -134,7 +136,7 @@ def prepare(wanted: Wanted, settings: Settings, tell: Tell, *, dry: bool = False
         )
     wishes = Wishes(
         share=settings.serve.gpu_memory_utilization,
-        gpus=settings.serve.tensor_parallel_size,
+        gpus=(alias and alias.tensor_parallel_size) or settings.serve.tensor_parallel_size,
         **({"page_tokens": settings.extraction.page_tokens} if settings.extraction.page_tokens else {}),
     )
     chosen = plan(wanted.kind, device, machine, facts or ModelFacts(), wishes)

@@ -7,7 +7,11 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from subprocess import Popen
+
+import pytest
 
 from docflow.deploy.local import process
 
@@ -15,54 +19,67 @@ CHILDREN = """
 import signal, subprocess, sys, time
 if "deaf" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-child = subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-                          "time.sleep(600)"], start_new_session="apart" in sys.argv)
+subprocess.Popen([sys.executable, "-c", "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+                  "time.sleep(600)"])
 print("up", flush=True)
 time.sleep(600)
 """
 
-
-def started(tmp_path: Path, *how: str) -> int:
-    log = tmp_path / "log"
-    running = process.start([sys.executable, "-c", CHILDREN, *how], dict(os.environ), log)
-    deadline = time.monotonic() + 60
-    while "up" not in log.read_text() or len(process.members(running.pid)) < 2:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return running.pid
+Start = Callable[..., int]
 
 
-def test_children_that_ignore_the_end_are_ended_as_well(tmp_path: Path) -> None:
-    leader = started(tmp_path)
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts a process with a child that heeds no SIGTERM; gives its number once both are there."""
+    running: list[Popen[bytes]] = []
+
+    def begin(*how: str) -> int:
+        log = tmp_path / "log"
+        running.append(process.start([sys.executable, "-c", CHILDREN, *how], dict(os.environ), log))
+        leader = running[-1].pid
+        deadline = time.monotonic() + 60
+        while "up" not in log.read_text() or len(process.members(leader)) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        return leader
+
+    yield begin
+    for one in running:
+        process.end(one.pid, 0)
+        one.wait()
+
+
+def test_children_that_ignore_the_end_are_ended_as_well(start: Start) -> None:
+    leader = start()
     assert process.use_of(leader).processes == 2
     assert process.end(leader, 1)
     assert process.members(leader) == []
 
 
-def test_one_that_does_not_heed_the_end_is_killed(tmp_path: Path) -> None:
-    leader = started(tmp_path, "deaf")
+def test_one_that_does_not_heed_the_end_is_killed(start: Start) -> None:
+    leader = start("deaf")
     assert process.end(leader, 0.3)
     assert process.members(leader) == []
 
 
-def test_one_that_was_frozen_is_ended(tmp_path: Path) -> None:
-    leader = started(tmp_path)
+def test_one_that_was_frozen_is_ended(start: Start) -> None:
+    leader = start()
     process.kill(leader, signal.SIGSTOP)
     assert process.end(leader, 1)
     assert process.members(leader) == []
 
 
-def test_children_are_found_when_the_first_process_is_gone(tmp_path: Path) -> None:
-    leader = started(tmp_path)
+def test_children_are_found_when_the_first_process_is_gone(start: Start) -> None:
+    leader = start()
     os.kill(leader, signal.SIGKILL)
-    os.waitpid(leader, 0)
+    os.waitid(os.P_PID, leader, os.WEXITED | os.WNOWAIT)
     assert len(process.members(leader)) == 1
     assert process.end(leader, 0)
     assert process.members(leader) == []
 
 
-def test_a_log_is_for_its_owner_alone(tmp_path: Path) -> None:
-    process.end(started(tmp_path), 1)
+def test_a_log_is_for_its_owner_alone(start: Start, tmp_path: Path) -> None:
+    start()
     assert (tmp_path / "log").stat().st_mode & 0o077 == 0
 
 

@@ -15,6 +15,7 @@ from docflow.errors import ModelNotFound
 PROJECTOR = "mmproj"
 """GGUF files with this in their names read images for a model; they are none."""
 _HUB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,95}(/[A-Za-z0-9][A-Za-z0-9._-]{0,95})?")
+_PRECISION = re.compile(r"b?f\d+|i?q\d+|fp\d+|[klms0]|xs|xxs")
 _MOST_FILES = 10_000
 _LATER_PART = re.compile(r"-(?!00001)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
 
@@ -130,7 +131,7 @@ class Catalogue:
         """The folder, or the one GGUF file, of a Hub's model that is in the cache. Raises ModelNotFound."""
         snapshot = self.snapshot(name)
         if snapshot is None:
-            if not is_hub_id(name):
+            if not is_hub_id(name) or "/" not in name:
                 raise ModelNotFound(
                     f"there is no model {name[:200]!r}", hint="docflow models list shows the models that there are."
                 )
@@ -156,6 +157,8 @@ class Catalogue:
     def projector(self, model: Path, named: str) -> str:
         """The file that reads images for a GGUF model: the one named, else the one beside it; "" for none.
 
+        Where there are several models in a folder, a projector belongs to the one that it is called after.
+
         Raises ModelNotFound where the named one is not there.
         """
         if named:
@@ -164,7 +167,20 @@ class Catalogue:
                     return str(path.absolute())
             raise ModelNotFound(f"there is no projector {named}", hint=f"Put it beside the model, {model.name}.")
         beside = [path for path in model.parent.glob("*.gguf") if PROJECTOR in path.name.lower()]
-        return str(beside[0].absolute()) if len(beside) == 1 else ""
+        alone = sum(1 for path in model.parent.glob("*.gguf") if not _LATER_PART.search(path.name)) == 2
+        own = [path for path in beside if alone or _is_of(path, model)]
+        return str(own[0].absolute()) if len(own) == 1 else ""
+
+
+def _is_of(projector: Path, model: Path) -> bool:
+    """Whether a projector's name says that it is this model's: all of its words but those of its precision."""
+    words = _words(projector) - {PROJECTOR}
+    return bool(words) and words <= _words(model)
+
+
+def _words(path: Path) -> set[str]:
+    words = re.split(r"[^a-z0-9]+", path.stem.lower())
+    return {word for word in words if word and not _PRECISION.fullmatch(word)}
 
 
 def _ggufs(folder: Path) -> Iterator[Path]:

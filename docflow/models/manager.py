@@ -70,6 +70,7 @@ class UnifiedModelManager:
         self.active_backend = _active(chosen.mode, tuple(self.managers))
         self.catalogue = Catalogue(chosen.folder or settings.cache_dir / "models")
         self.router = Router(Configs(chosen), self.catalogue, tuple(self.managers), self.active_backend)
+        self._sizes: dict[tuple[str, ModelConfig], tuple[int, int]] = {}
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -244,13 +245,24 @@ class UnifiedModelManager:
             return said | {"present": present, "problem": error.message, "settings": _shown(wanted.config, "")}
         said |= {"backend": route.backend, "settings": _shown(route.config, route.model_id)}
         try:
-            needed = self.managers[route.backend].backend.memory_needed(route.config)
+            needed = self._needed(route)
+        except OSError:
+            return said | {"present": False, "problem": "its files have gone"}
         except DocflowError as error:
             named = _by_name(error, route.config, name) if isinstance(error, EngineError) else error
             return said | {"problem": named.message}
         place = place_of(route.backend, route.config)
         fits = self._room.memory.fits(needed, place, route.config, self._room.held(place))
         return said | {"memory_bytes": needed, "fits": fits}
+
+    def _needed(self, route: Route) -> int:
+        """Bytes that a model needs; its files are read again only where they changed. Raises EngineError."""
+        changed = Path(route.config.model_id).stat().st_mtime_ns
+        known = self._sizes.get((route.backend, route.config))
+        if known is None or known[0] != changed:
+            needed = self.managers[route.backend].backend.memory_needed(route.config)
+            known = self._sizes[route.backend, route.config] = (changed, needed)
+        return known[1]
 
     def route(self, name: str) -> Route:
         """Where a name leads. Looks at the disk. Raises as ``load_model`` before it loads."""
@@ -339,7 +351,10 @@ class UnifiedModelManager:
         pieces: asyncio.Queue[str | None] = asyncio.Queue()
 
         def heard(piece: str) -> bool:
-            loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            try:
+                loop.call_soon_threadsafe(pieces.put_nowait, piece)
+            except RuntimeError:  # the loop has ended, and nobody reads on
+                return False
             return True
 
         answering = asyncio.ensure_future(self._answer(model, asked, heard))

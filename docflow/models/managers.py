@@ -171,9 +171,11 @@ class BackendManager:
     async def _unload(self, loaded: Loaded) -> None:
         await loaded.idle.wait()
         async with self._room.turn:
-            await self._room.loading(loaded.model.close)
-            del self.models[loaded.name]
-            self.sampling_params.pop(loaded.name, None)
+            try:
+                await self._room.loading(loaded.model.close)
+            finally:
+                del self.models[loaded.name]
+                self.sampling_params.pop(loaded.name, None)
             await self._room.loading(give_back)
 
     async def close(self) -> None:

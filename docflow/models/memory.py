@@ -69,12 +69,9 @@ class Memory:
         if needed <= room:
             return
         where = "GPU memory" if place == "cuda" else "memory"
-        largest = max(held, key=lambda one: one[1], default=None)
         raise NotEnoughMemory(
             f"{name} needs {gib(needed)} of {where}, and {gib(max(0, room))} are {bound}",
-            hint=f"docflow models unload {largest[0]} gives back {gib(largest[1])}."
-            if largest
-            else "Take a smaller or quantised model, or less context.",
+            hint=_what_helps(needed - max(0, room), held),
         )
 
     def fits(self, needed: int, place: Place, config: ModelConfig, held: Sequence[tuple[str, int]]) -> bool:
@@ -108,6 +105,20 @@ class Memory:
             )
         chosen = found[:count]
         return min(free for free, _ in chosen) * count, min(total for _, total in chosen) * count
+
+
+def _what_helps(lacking: int, held: Sequence[tuple[str, int]]) -> str:
+    """Which models to unload, the fewest that will do; none where that would not help."""
+    chosen: list[str] = []
+    gained = 0
+    for name, size in sorted(held, key=lambda one: -one[1]):
+        if gained >= lacking:
+            break
+        chosen.append(name)
+        gained += size
+    if gained < lacking:
+        return "Take a smaller or quantised model, or less context."
+    return f"{', '.join(f'docflow models unload {name}' for name in chosen)} gives back {gib(gained)}."
 
 
 def give_back() -> None:

@@ -101,7 +101,11 @@ class Router:
     def key_of(self, name: str) -> str:
         """Under which key a model of this name is kept, whether it is there or not. Raises UsageError."""
         wanted = self.configs.wanted(name)
-        return wanted.alias if wanted.own else wanted.config.model_id
+        if wanted.own:
+            return wanted.alias
+        model_id = wanted.config.model_id
+        inside = None if kind_of(model_id) == "gguf" else self.catalogue.named(model_id)
+        return inside.name if inside is not None else model_id  # NAME is NAME.gguf, where that is in the folder
 
     def route(
         self,

@@ -91,7 +91,7 @@ class LocalEngine:
         """The model, loaded by the first who asks; others wait for it. Raises EngineError."""
         with self._lock:
             if self._closed.is_set():
-                raise EngineUnavailable(f"{self._shown} was closed", retryable=False)
+                raise self._was_closed()
             loading, mine = self._loading, self._loading is None
             if loading is None:
                 loading = self._loading = Future()
@@ -161,16 +161,23 @@ class LocalEngine:
         while True:
             left = deadline - time.monotonic()
             try:
-                return writing.result(max(0.0, min(left, _LOOK_SECONDS)))
+                reply = writing.result(max(0.0, min(left, _LOOK_SECONDS)))
             except TimeoutError:
                 if writing.done():
                     raise  # the model's own
                 if self._closed.is_set():
-                    raise EngineUnavailable(f"{self._shown} was closed", retryable=False) from None
+                    raise self._was_closed() from None
                 if left <= 0:
                     raise EngineTimeout(
                         f"{self._shown} did not answer within {request.limits.timeout_seconds:g} s"
                     ) from None
+            else:
+                if reply.stop == "abort" and self._closed.is_set():
+                    raise self._was_closed()
+                return reply
+
+    def _was_closed(self) -> EngineUnavailable:
+        return EngineUnavailable(f"{self._shown} was closed", retryable=False)
 
 
 def _message(turn: Turn, page_tokens: int) -> Message:

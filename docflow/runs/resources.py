@@ -77,7 +77,8 @@ def open_engine(options: RunOptions, places: Places | None = None) -> tuple[Engi
         return given, False
     fallback = settings.fallbacks if options.fallback is None else options.fallback
     roles = parse_roles(given or settings.engine)
-    if options.fallback and roles.alone:  # one of the settings' is for when they or --engine name a server
+    # One of the settings' is for when they or --engine name a server.
+    if options.fallback and roles.alone and not roles.engines[0].is_model:
         raise ConfigError(
             f"{roles.engines[0].label} is never away: it has no fallback",
             hint="Name the server that the fallback stands in for with --engine.",

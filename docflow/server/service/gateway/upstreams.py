@@ -13,7 +13,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from docflow.engines.plans import STRATEGIES, Strategy
-from docflow.engines.specs import SERVERS, EngineSpec, entries_of, parse_roles
+from docflow.engines.specs import EngineSpec, entries_of, parse_roles
 from docflow.errors import ConfigError
 from docflow.settings import GatewaySettings, Settings, without_credentials
 
@@ -150,7 +150,7 @@ def _of_engines(settings: Settings) -> tuple[tuple[Upstream, ...], dict[str, tup
     for specs in (roles.engines, *roles.fallbacks):
         tier = []
         for spec in specs:
-            if spec.name not in SERVERS:
+            if not spec.is_server:
                 continue
             taken[spec.name] = count = taken.get(spec.name, 0) + 1
             name = spec.name if count == 1 else f"{spec.name}-{count}"

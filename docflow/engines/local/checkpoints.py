@@ -57,8 +57,6 @@ def _from_hub(model_id: str) -> Path:
             f"there is no folder {model_id}, and {error.name} is not installed, which gets models from the Hub",
             hint='pip install "docflow[transformers]"',
         ) from error
-    import httpx
-
     try:
         return Path(
             huggingface_hub.snapshot_download(model_id, allow_patterns=list(_WANTED), ignore_patterns=list(_NOT_WANTED))
@@ -73,22 +71,24 @@ def _from_hub(model_id: str) -> Path:
             f"there is no folder {model_id}, and the Hub has no such model that it shows",
             hint="Look for a slip in the name; for a private model set HF_TOKEN.",
         ) from error
-    except (
-        errors.OfflineModeIsEnabled,
-        errors.LocalEntryNotFoundError,
-        errors.HfHubHTTPError,
-        httpx.HTTPError,
-    ) as error:
-        raise _unreachable(model_id, error) from error
+    except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError, *_transport_errors()) as error:
+        raise _unreachable(model_id) from error
     except OSError as error:
         raise ModelNotFound(f"{model_id} cannot be downloaded: {error.strerror or type(error).__name__}") from error
 
 
-def _unreachable(model_id: str, error: Exception) -> ModelNotFound:
+def _transport_errors() -> tuple[type[Exception], ...]:
+    """What the Hub's client raises where it cannot be reached: its versions use different HTTP libraries."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return tuple(base for base in HfHubHTTPError.__mro__ if base.__name__ in ("HfHubHTTPError", "HTTPError"))
+
+
+def _unreachable(model_id: str) -> ModelNotFound:
     offline = os.environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on")
     return ModelNotFound(
         f"{model_id} is not on this machine, and the Hub "
-        + ("is not asked, as HF_HUB_OFFLINE is set" if offline else f"cannot be reached ({type(error).__name__})"),
+        + ("is not asked, as HF_HUB_OFFLINE is set" if offline else "cannot be reached"),
         hint="Name a folder that has the model, or let this machine reach the Hub.",
         retryable=not offline,
     )
@@ -217,8 +217,6 @@ def _size_at_hub(model_id: str) -> int:
         from huggingface_hub import HfApi, errors
     except ModuleNotFoundError as error:
         raise ModelNotFound(f"{model_id} is not on this machine", hint='pip install "docflow[transformers]"') from error
-    import httpx
-
     try:
         files = HfApi().model_info(model_id, files_metadata=True).siblings or []
     except errors.RepositoryNotFoundError as error:
@@ -226,8 +224,8 @@ def _size_at_hub(model_id: str) -> int:
             f"there is no folder {model_id}, and the Hub has no such model that it shows",
             hint="Look for a slip in the name; for a private or gated model set HF_TOKEN.",
         ) from error
-    except (errors.OfflineModeIsEnabled, errors.HfHubHTTPError, httpx.HTTPError) as error:
-        raise _unreachable(model_id, error) from error
+    except (errors.OfflineModeIsEnabled, *_transport_errors()) as error:
+        raise _unreachable(model_id) from error
     return sum(
         file.size or 0 for file in files if file.rfilename.endswith(".safetensors") and "/" not in file.rfilename
     )

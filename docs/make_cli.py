@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from typer import Typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from docflow.cli.app import app
@@ -39,14 +40,16 @@ class Parameter:
 
 def commands() -> dict[str, Callable[..., None]]:
     """The commands by name, in the order of the help."""
-    groups = [("", app), *((f"{group.name} ", group.typer_instance) for group in app.registered_groups)]
-    return {
-        f"{prefix}{command.name or command.callback.__name__}": command.callback
-        for prefix, group in groups
-        if group
-        for command in group.registered_commands
-        if command.callback
-    }
+    return dict(_commands_of(app, ""))
+
+
+def _commands_of(group: Typer, prefix: str) -> Iterator[tuple[str, Callable[..., None]]]:
+    for command in group.registered_commands:
+        if command.callback:
+            yield f"{prefix}{command.name or command.callback.__name__}", command.callback
+    for further in group.registered_groups:
+        if further.typer_instance:
+            yield from _commands_of(further.typer_instance, f"{prefix}{further.name} ")
 
 
 def parameters(command: Callable[..., None]) -> Iterator[Parameter]:

@@ -77,6 +77,7 @@ app.add_typer(benches, name="bench")
 deployment = typer.Typer(help="The service in containers, and models on a cluster.", no_args_is_help=True)
 deployment.command("compose", help=_help(deploy.compose))(deploy.compose)
 deployment.command("backendai", help=_help(deploy_backendai.backendai))(deploy_backendai.backendai)
+deployment.command("scripts", help=_help(deploy_backendai.scripts))(deploy_backendai.scripts)
 deployment.command("presets", help=_help(deploy_backendai.presets))(deploy_backendai.presets)
 cluster_sessions = typer.Typer(help="Backend.AI's sessions, and the servers in them.", no_args_is_help=True)
 for verb, its_command in (

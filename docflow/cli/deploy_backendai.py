@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -129,6 +130,12 @@ def backendai(
             show_default="cr.backend.ai/stable/vllm:latest",
         ),
     ] = None,
+    gpu_slot: Annotated[
+        str,
+        typer.Option(
+            metavar="SLOT", help="What the cluster calls GPUs: cuda.device or cuda.shares.", rich_help_panel=RESOURCES
+        ),
+    ] = "cuda.device",
     group: Annotated[
         str, typer.Option(metavar="NAME", help="The project (user group).", show_default="the manager's default")
     ] = "",
@@ -224,6 +231,7 @@ def backendai(
         flags=vllm_flag or (),
         replicas=replicas,
         group=group,
+        gpu_slot=gpu_slot,
     )
     made = plan(name, wishes, preset=preset_of(name), facts=facts, token=token, api_key=keys.new_key())
     notes = [*made.notes, *([note] if note else [])]
@@ -250,8 +258,8 @@ def backendai(
                 keys.keep(session.id, made.environment["VLLM_API_KEY"])
                 typer.echo(f"{session.name}: created ({session.id})", err=True)
             if wait:
-                await _all(
-                    [wait_for(manager, made, session, seconds, _progress, verbose=verbose) for session in sessions]
+                await asyncio.gather(
+                    *(wait_for(manager, made, session, seconds, _progress, verbose=verbose) for session in sessions)
                 )
             return sessions
 
@@ -285,13 +293,19 @@ def presets(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
     output_console().print(table)
 
 
-async def _all(waits: list[Any]) -> None:
-    """Wait for all; where one fails, the others are not waited for any longer."""
-    import asyncio
+def scripts(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write to.")] = Path("backend.ai"),
+    force: Annotated[bool, typer.Option("--force", help="Overwrite files that differ.")] = False,
+) -> None:
+    """Write deploy-vllm-model.sh, vllm-examples.sh (with a menu) and their guide into a folder.
 
-    async with asyncio.TaskGroup() as tasks:
-        for one in waits:
-            tasks.create_task(one)
+    The scripts call docflow deploy backendai and docflow deploy sessions, and do nothing else.
+    """
+    from docflow.cli.terminal import printable
+    from docflow.deploy.backendai.scripts import write_scripts
+
+    for path in write_scripts(folder, force=force):
+        typer.echo(printable(path))
 
 
 def _progress(line: str) -> None:
@@ -311,8 +325,6 @@ def _request_shown(made: Plan) -> dict[str, Any]:
 def _keep_request(made: Plan) -> None:
     import json
     import os
-    import sys
-    from pathlib import Path
 
     from docflow.errors import StorageError
 
@@ -327,7 +339,7 @@ def _keep_request(made: Plan) -> None:
             json.dump(_request_shown(made), file, indent=2)
     except OSError as error:
         raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
-    print(f"request kept: {path}", file=sys.stderr)  # noqa: T201
+    typer.echo(f"request kept: {path}", err=True)
 
 
 def _summary(made: Plan) -> dict[str, Any]:

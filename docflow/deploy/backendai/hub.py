@@ -86,13 +86,16 @@ async def _look_up(model: str, token: str) -> tuple[ModelFacts | None, str]:
             status = response.status
             body = await response.content.read(_MOST_BYTES) if status == 200 else b""
     except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-        return None, f"the Hub could not be asked about {model} ({type(error).__name__}): its limits are not checked"
+        return (
+            None,
+            f"the Hub could not be asked about {model} ({type(error).__name__}): only what docflow knows is checked",
+        )
     if status in (401, 403, 404):
         raise no_access(model, bool(token))
     try:
         return facts_of(json.loads(body)), ""
     except (ValueError, AttributeError):
-        return None, f"the Hub said nothing of use about {model} (HTTP {status}): its limits are not checked"
+        return None, f"the Hub said nothing of use about {model} (HTTP {status}): only what docflow knows is checked"
 
 
 def no_access(model: str, token_given: bool) -> ModelAccessError:

@@ -132,7 +132,7 @@ class Manager:
             try:
                 if said.get("errors"):
                     raise DeployError(f"the manager does not list sessions: {str(said['errors'])[:300]}")
-                page = said.get("data", said)["compute_session_list"]
+                page = said["data"]["compute_session_list"]
                 items = page["items"]
                 found += [_session(item) for item in items]
                 total = int(page["total_count"])

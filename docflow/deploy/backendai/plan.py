@@ -17,6 +17,8 @@ DEFAULT_MEMORY = "16g"
 DEFAULT_CPUS = 4
 DEFAULT_LENGTH = 4096
 DEFAULT_PORT = 8000
+DEFAULT_GPU_SLOT = "cuda.device"
+"""Whole GPUs, as clusters call them; those that share GPUs out in parts have ``cuda.shares``."""
 DEFAULT_IMAGE = "cr.backend.ai/stable/vllm:latest"
 MOST_REPLICAS = 32
 SHARED_MEMORY = "1g"
@@ -28,6 +30,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET = re.compile(r"token|secret|passw|credential|(^|_)key", re.I)
 _QUANTISED_FILES = ("awq", "gptq", "squeezellm", "aqlm")
 """Methods that read a repository which was quantised so; others (fp8, bitsandbytes) quantise while they load."""
+_SLOT = re.compile(r"[a-z0-9]+\.[a-z0-9-]+")
 _RESERVED_PORTS = (2000, 2001)
 _OWN_FLAGS = ("--model", "--host", "--port", "--api-key", "--hf-token")
 _GIB = {"m": 1 / 1024, "g": 1.0, "t": 1024.0}
@@ -54,6 +57,7 @@ class Wishes:
     flags: Sequence[str] = ()
     replicas: int = 1
     group: str = ""
+    gpu_slot: str = DEFAULT_GPU_SLOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class Plan:
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(repr=False)
     group: str
+    gpu_slot: str
     chat: bool
     notes: tuple[str, ...]
 
@@ -102,7 +107,7 @@ class Plan:
             "startupCommand": shlex.join(self.command),
             "config": {
                 "environ": dict(self.environment),
-                "resources": {"cpu": str(self.cpus), "mem": self.memory, "cuda.devices": str(self.gpus)},
+                "resources": {"cpu": str(self.cpus), "mem": self.memory, self.gpu_slot: str(self.gpus)},
                 "resource_opts": {"shmem": SHARED_MEMORY},
                 "preopen_ports": [self.port],
             },
@@ -147,6 +152,8 @@ def plan(
         notes.append("the model is gated: set HF_TOKEN to a token whose account has accepted its licence")
     if not 1 <= wishes.replicas <= MOST_REPLICAS:
         raise UsageError(f"--replicas may be from 1 to {MOST_REPLICAS}")
+    if not _SLOT.fullmatch(wishes.gpu_slot):
+        raise UsageError(f"{wishes.gpu_slot!r} is no resource slot", hint="Write cuda.device or cuda.shares.")
     if not 1024 <= wishes.port <= 65535 or wishes.port in _RESERVED_PORTS:
         raise UsageError(
             f"--port {wishes.port} cannot be a server's in a session",
@@ -179,6 +186,7 @@ def plan(
         command=tuple(command),
         environment=_environment(wishes.environment, token, api_key),
         group=wishes.group,
+        gpu_slot=wishes.gpu_slot,
         chat=preset.chat if preset else True,
         notes=tuple(notes),
     )

@@ -110,6 +110,11 @@ def of_answer(status: int, body: Any, doing: str) -> DeployError:
         return CredentialsError(f"these keys may not do that: {said}", hint="Ask the cluster's administrator.")
     if status in (406, 412) or "quota" in kind or ("limit" in kind and status != 429):
         return ResourcesError(f"Insufficient GPU resources, or a limit of yours: {said}", hint=_QUOTA_HINT)
+    if "resource slot" in said.lower():
+        return DeployError(
+            f"the cluster calls its GPUs otherwise: {said}",
+            hint="Name its slot by --gpu-slot: cuda.shares where GPUs are shared out in parts.",
+        )
     if status == 409 or "already-exists" in kind or re.search(r"session.*already exists", said, re.I):
         return DeployError(
             f"the session's name is in use: {said}", hint=f"Take another --session-name, or end that one: {KILL}."

@@ -28,20 +28,22 @@ async def local_port(
     """
     open_ones: set[asyncio.Task[None]] = set()
 
-    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        open_ones.add(task)
+    async def passed_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             async with manager.tunnel(session, remote) as socket:
                 await _pass_on(reader, writer, socket)
         except (DeployError, OSError):  # whoever connected sees the connection end, as of a server that is not up
             pass
         finally:
-            open_ones.discard(task)
             writer.close()
             with suppress(OSError):
                 await writer.wait_closed()
+
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: asyncio's, of a coroutine given as callback, prints a traceback when it is cancelled.
+        task = asyncio.create_task(passed_on(reader, writer))
+        open_ones.add(task)
+        task.add_done_callback(open_ones.discard)
 
     try:
         server = await asyncio.start_server(connected, bind, port)

@@ -68,12 +68,14 @@ class Manager:
     broken_looks: int = 0
     status_info: str = ""
     chat_template: bool = True
+    gpu_slot: str = "cuda.device"
     metrics: str = "vllm:num_requests_running 0.0\nvllm:request_success_total 0.0\nprocess_start_time_seconds 1.0\n"
     metrics_of: dict[str, str] = field(default_factory=dict)
     kept: dict[str, Kept] = field(default_factory=dict)
     requests: list[tuple[str, str]] = field(default_factory=list)
     tunnelled: list[str] = field(default_factory=list)
     model_port: int = 0
+    whose: dict[int, str] = field(default_factory=dict)
 
     def one(self) -> Kept:
         [kept] = self.kept.values()
@@ -122,6 +124,9 @@ class Manager:
         unknown = asked.keys() - CREATE_FIELDS | asked["config"].keys() - CONFIG_FIELDS
         if unknown or asked["type"] != "batch" or len(asked.get("tag", "")) > 64:
             return problem(400, "invalid-api-params", "Missing or invalid API parameters.", f"{sorted(unknown)}")
+        if unknown_slots := asked["config"]["resources"].keys() - {"cpu", "mem", self.gpu_slot}:
+            said = f"Unknown requested resource slot: {min(unknown_slots)}"
+            return problem(400, "invalid-api-params", "Missing or invalid API parameters.", said)
         name = asked["clientSessionToken"]
         if any(kept.name == name and kept.active for kept in self.kept.values()):
             if asked["reuseIfExists"]:
@@ -133,10 +138,8 @@ class Manager:
             return problem(
                 404, "image-not-found", "No such environment image.", f"Unknown image reference: {asked['image']}"
             )
-        slots = {
-            "cpu": asked["config"]["resources"]["cpu"],
-            "cuda.device": asked["config"]["resources"]["cuda.devices"],
-        }
+        wanted = asked["config"]["resources"]
+        slots = {"cpu": wanted["cpu"], self.gpu_slot: wanted[self.gpu_slot]}
         kept = Kept(str(uuid.uuid4()), name, asked, list(self.life), str(uuid.uuid4()), datetime.now(UTC), slots=slots)
         self.kept[kept.id] = kept
         return web.json_response(
@@ -220,7 +223,7 @@ class Manager:
             }
             for kept in page
         ]
-        return web.json_response({"compute_session_list": {"items": items, "total_count": len(found)}})
+        return web.json_response({"data": {"compute_session_list": {"items": items, "total_count": len(found)}}})
 
     async def tunnel(self, request: web.Request) -> web.StreamResponse:
         kept = self.find(request)
@@ -234,7 +237,7 @@ class Manager:
             await socket.close()  # the container's port is open, and nobody listens behind it
             return socket
         reader, writer = await asyncio.open_connection("127.0.0.1", self.model_port)
-        writer.write(b"")
+        self.whose[writer.get_extra_info("sockname")[1]] = kept.name
 
         async def down() -> None:
             while chunk := await reader.read(4096):
@@ -242,26 +245,26 @@ class Manager:
             await socket.close()
 
         task = asyncio.create_task(down())
-        first = True
         try:
             async for message in socket:
                 if message.type is WSMsgType.BINARY:
-                    data = message.data
-                    if first:  # the model server must know whose it is
-                        data = data.replace(b"\r\n", f"\r\nX-Session: {kept.name}\r\n".encode(), 1)
-                        first = False
-                    writer.write(data)
+                    writer.write(message.data)
                     await writer.drain()
         finally:
             task.cancel()
             writer.close()
         return socket
 
+    def name_of(self, request: web.Request) -> str:
+        """The session whose server is asked, by the tunnel that the connection came through."""
+        assert request.transport is not None
+        return self.whose[request.transport.get_extra_info("peername")[1]]
+
     # --- the server in the session ---------------------------------------------------------------------------------
 
     @web.middleware
     async def keyed(self, request: web.Request, handler: Any) -> web.StreamResponse:
-        kept = next(kept for kept in self.kept.values() if kept.name == request.headers.get("X-Session"))
+        kept = next(kept for kept in self.kept.values() if kept.name == self.name_of(request))
         key = kept.asked["config"]["environ"]["VLLM_API_KEY"]
         if request.path.startswith("/v1") and request.headers.get("Authorization") != f"Bearer {key}":
             return web.json_response({"error": "Unauthorized"}, status=401)
@@ -285,7 +288,7 @@ class Manager:
         return web.json_response({"choices": [{"message": {"role": "assistant", "content": text}}]})
 
     async def counters(self, request: web.Request) -> web.Response:
-        return web.Response(text=self.metrics_of.get(request.headers["X-Session"], self.metrics))
+        return web.Response(text=self.metrics_of.get(self.name_of(request), self.metrics))
 
 
 def problem(status: int, kind: str, title: str, msg: str) -> web.Response:
@@ -316,11 +319,14 @@ async def _serve(manager: Manager, ready: threading.Event, stop: asyncio.Event) 
             web.post("/admin/gql", manager.gql),
         ]
     )
-    runners = [web.AppRunner(model, access_log=None), web.AppRunner(app, access_log=None, shutdown_timeout=1)]
+    runners = [
+        web.AppRunner(model, access_log=None, shutdown_timeout=1),
+        web.AppRunner(app, access_log=None, shutdown_timeout=1),
+    ]
     ports = []
     for runner in runners:
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0, shutdown_timeout=1).start()
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         ports.append(runner.addresses[0][1])
     manager.model_port = ports[0]
     manager.endpoint = f"http://127.0.0.1:{ports[1]}"

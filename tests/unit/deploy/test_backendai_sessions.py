@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import socket
 import stat
+import subprocess
+import sys
+import urllib.request
 from datetime import timedelta
 from pathlib import Path
 
@@ -67,7 +73,7 @@ def test_the_request_is_what_the_manager_wants_and_holds_no_token_in_the_command
     asked = manager.one().asked
     assert asked["reuseIfExists"] is False
     assert asked["enqueueOnly"] is True
-    assert asked["config"]["resources"] == {"cpu": "8", "mem": "32g", "cuda.devices": "2"}
+    assert asked["config"]["resources"] == {"cpu": "8", "mem": "32g", "cuda.device": "2"}
     assert asked["config"]["preopen_ports"] == [8123]
     environment = asked["config"]["environ"]
     assert environment["HF_TOKEN"] == environment["HUGGING_FACE_HUB_TOKEN"] == TOKEN
@@ -131,8 +137,6 @@ def test_the_official_clients_variables_count_as_well(
     manager: Manager, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ENDPOINT", "ACCESS_KEY", "SECRET_KEY"):
-        import os
-
         monkeypatch.setenv(f"BACKEND_{name}", os.environ[f"BACKEND_AI_{name}"])
         monkeypatch.delenv(f"BACKEND_AI_{name}")
     assert run(capsys, "sessions", "list")[0] == 0
@@ -203,6 +207,14 @@ def test_an_image_that_the_cluster_lacks_is_said_to_be(
     assert "--image" in err
     monkeypatch.setenv("BACKEND_AI_IMAGE", "cr.backend.ai/stable/vllm:1")
     assert run(capsys, "backendai", MODEL)[0] == 0
+
+
+def test_a_cluster_that_calls_its_gpus_otherwise_says_so(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:
+    manager.gpu_slot = "cuda.shares"
+    code, _, err = run(capsys, "backendai", MODEL)
+    assert code == 1
+    assert "--gpu-slot" in err
+    assert run(capsys, "backendai", MODEL, "--gpu-slot", "cuda.shares")[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -343,6 +355,54 @@ def test_a_test_without_the_key_fails(manager: Manager, capsys: pytest.CaptureFi
     code, out, _ = run(capsys, "sessions", "test", "tried")
     assert code == 1
     assert "FAIL" in out
+
+
+def test_connect_opens_ports_on_loopback_alone(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "backendai", MODEL, "-n", "many", "--replicas", "2", "--wait")
+    command = [
+        sys.executable,
+        "-m",
+        "docflow",
+        "deploy",
+        "sessions",
+        "connect",
+        "many-1",
+        "many-2",
+        "-p",
+        "0",
+        "--json",
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        said = "".join(iter(process.stdout.readline, "}\n"))
+        found = json.loads(said + "}")
+        assert list(found["addresses"]) == ["many-1", "many-2"]
+        for (name, url), kept in zip(found["addresses"].items(), manager.kept.values(), strict=True):
+            assert url.startswith("http://127.0.0.1:")
+            path = keys.folder() / f"{kept.id}.key"
+            assert f":$(cat {path})@{url.removeprefix('http://')}" in found["gateway_upstreams"]
+            assert path.read_text() not in said
+            before = manager.tunnelled.count(name)
+            request = urllib.request.Request(
+                f"{url}/v1/models", headers={"Authorization": f"Bearer {path.read_text()}"}
+            )
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                assert json.load(answer)["data"]
+            assert manager.tunnelled.count(name) == before + 1
+    finally:
+        process.send_signal(signal.SIGINT)
+        err = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "Traceback" not in err
+
+
+def test_a_port_that_is_taken_is_said_to_be(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:
+    run(capsys, "backendai", MODEL, "-n", "mine")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        code, _, err = run(capsys, "sessions", "connect", "mine", "--port", str(taken.getsockname()[1]))
+    assert code == 2
+    assert "cannot be listened on" in err
 
 
 def test_monitor_shows_what_sessions_use(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from docflow.engines.local.writing import Writing
 from docflow.errors import DocflowError
 
 
-class Choosing(LogitsProcessor):
+class Choosing(LogitsProcessor):  # type: ignore[misc]
     """Chooses each answer's token, and leaves Transformers no other.
 
     Probabilities are those of the model after the form's mask, whatever the temperature: as servers tell them.
@@ -70,7 +70,7 @@ class Choosing(LogitsProcessor):
         self._fail[row](error)
 
 
-class Ended(StoppingCriteria):
+class Ended(StoppingCriteria):  # type: ignore[misc]
     """Which answers are done."""
 
     def __init__(self, choosing: Choosing) -> None:

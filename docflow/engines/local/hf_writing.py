@@ -154,18 +154,21 @@ class WritingModel:
             return
         try:
             self._generate(jobs)
-        except (RuntimeError, MemoryError) as error:
+        except Exception as error:  # whatever Transformers raises of a batch is the model's trouble
             if not _is_memory(error):
                 raise EngineError(f"{self._name} failed: {type(error).__name__}") from error
             _free()
-            if len(jobs) > 1:  # what is too much at once may go one by one
-                for job in jobs:
+            for job in jobs:  # what is too much at once may go one by one
+                if len(jobs) > 1 and not job.writing.begun:
                     self._write([job])
-                return
-            raise NotEnoughMemory(
-                f"there is not enough memory for a conversation of {jobs[0].length} tokens with {self._name}",
-                hint="Show it fewer or smaller pages (extraction.page_tokens), or a smaller max_batch.",
-            ) from error
+                else:
+                    job.fail(self._too_much(job))
+
+    def _too_much(self, job: _Job) -> NotEnoughMemory:
+        return NotEnoughMemory(
+            f"there is not enough memory for a conversation of {job.length} tokens with {self._name}",
+            hint="Show it fewer or smaller pages (extraction.page_tokens), or take a smaller max_batch.",
+        )
 
     def _generate(self, jobs: Sequence[_Job]) -> None:
         import torch

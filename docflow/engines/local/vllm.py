@@ -19,12 +19,13 @@ import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from pathlib import Path
 from typing import Any
 
 from docflow.engines.base import StopReason, Usage
 from docflow.engines.chat import Reply, Step
+from docflow.engines.environment import take_out_own
 from docflow.engines.local import checkpoints
 from docflow.engines.local.conversations import Prompt, Template
 from docflow.engines.local.grammars import Grammars
@@ -46,6 +47,12 @@ MOST_CONTEXT = 16_384
 MOST_IMAGES = 16
 _MOST_BATCH_TOKENS = 8192
 _LOOK_SECONDS = 1.0
+_ENVIRONMENT = {
+    "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "WARNING",
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+}
 _STOPS: Mapping[str, StopReason] = {"stop": "stop", "length": "length"}
 
 
@@ -72,6 +79,7 @@ class VllmBackend:
             )
         if config.quantization.lower() == "squeezellm":
             raise BrokenModel("vLLM took squeezellm out in 2024", hint="Take awq, gptq, fp8 or bitsandbytes.")
+        _set_up()
         folder = checkpoints.folder_of(config.model_id)
         described = checkpoints.check(folder)
         checkpoints.check_files(folder)
@@ -92,8 +100,6 @@ class VllmModel:
     def __init__(self, name: str, folder: Path, described: Mapping[str, Any], config: ModelConfig) -> None:
         """Start vLLM; returns when it can be asked. Raises BrokenModel, NotEnoughMemory, EngineUnavailable."""
         self._name = name
-        os.environ.setdefault("VLLM_WORKER_MULTIPROC_METHOD", "spawn")
-        os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="vllm", daemon=True)
         self._thread.start()
@@ -231,7 +237,7 @@ class VllmModel:
 
         try:
             return work.result()
-        except (asyncio.CancelledError, TimeoutError) as error:
+        except CancelledError as error:
             raise EngineUnavailable(f"{self._name} was unloaded", retryable=False) from error
         except EngineError:
             raise
@@ -402,6 +408,13 @@ def _parameters(sampling: Sampling, form: Form | None) -> Any:
         structured_outputs=held,
         output_kind=RequestOutputKind.DELTA,
     )
+
+
+def _set_up() -> None:
+    """The environment that vLLM reads when it is imported: quiet, by itself, its process started afresh."""
+    take_out_own(os.environ)
+    for name, value in _ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
 
 
 def _on_cpu() -> bool:

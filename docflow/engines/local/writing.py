@@ -38,6 +38,11 @@ class Writing:
     def done(self) -> bool:
         return self.stop is not None
 
+    @property
+    def begun(self) -> bool:
+        """Whether a token was written."""
+        return bool(self._steps)
+
     def look(self) -> None:
         """Ask whether anybody still waits: an answer that nobody wants need not be begun."""
         if self._on_text is not None and not self._on_text(""):

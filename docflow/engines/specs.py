@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from docflow.errors import ConfigError
 from docflow.settings import without_credentials
@@ -190,6 +190,8 @@ def absolute_entry(entry: str) -> str:
     path, mark, query = target.rpartition("?") if "?" in target else (target, "", "")
     if name == "llama_cpp" or is_folder(path):
         path = os.path.abspath(os.path.expanduser(path))
+    given = [(key, value, key == "projector") for key, value in parse_qsl(query, keep_blank_values=True)]
+    query = urlencode([(key, os.path.abspath(value) if is_path else value) for key, value, is_path in given], safe="/")
     return f"{name}={path}{mark}{query}"
 
 

@@ -288,6 +288,9 @@ def test_a_model_in_process_may_have_stand_ins_and_be_one() -> None:
 def test_paths_of_models_are_made_absolute_and_names_of_the_hub_are_not(in_tmp: Path) -> None:
     (in_tmp / "qwen").mkdir()
     assert absolute_entry("transformers=qwen?device=cpu") == f"transformers={in_tmp}/qwen?device=cpu"
+    assert absolute_entry("llama_cpp=a.gguf?projector=p.gguf") == (
+        f"llama_cpp={in_tmp}/a.gguf?projector={in_tmp}/p.gguf"
+    )
     assert absolute_entry("llama_cpp=a.gguf") == f"llama_cpp={in_tmp}/a.gguf"
     assert absolute_entry("vllm=owner/name") == "vllm=owner/name"
     assert absolute_entry("vllm=http://a:1") == "vllm=http://a:1"

@@ -42,6 +42,12 @@ class Guarded(InstantServer):
             await super().handle(request, writer)
 
 
+def shared_memory(path: Path) -> mmap.mmap:
+    with path.open("wb+") as file:
+        file.truncate(4096)
+        return mmap.mmap(file.fileno(), 4096)
+
+
 def main() -> None:
     folder = Path(sys.argv[1])
     parser = argparse.ArgumentParser(allow_abbrev=False)
@@ -57,9 +63,7 @@ def main() -> None:
     deaf = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); time.sleep(600)"
     child = subprocess.Popen([sys.executable, "-c", deaf])
     shared = Path("/dev/shm") / f"stand-in-{os.getpid()}"
-    with shared.open("wb+") as file:
-        file.truncate(4096)
-        held = mmap.mmap(file.fileno(), 4096)
+    held = shared_memory(shared) if given.stand_in != "dies" else None
     told = {"pids": [os.getpid(), child.pid], "shared": str(shared), "arguments": sys.argv, "key": key}
     (folder / "told.json.part").write_text(json.dumps(told | {"environment": dict(os.environ)}))
     (folder / "told.json.part").rename(folder / "told.json")
@@ -73,7 +77,7 @@ def main() -> None:
         server = Guarded(key, kind=kind, port=given.port, model=given.served_model_name, keep=False)
         server.start()
     threading.Event().wait()
-    held.close()
+    assert held is None or not held.closed
 
 
 if __name__ == "__main__":

@@ -11,12 +11,13 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 SHARED = Path("/dev/shm")  # noqa: S108 (shared memory, no place for files of ours)
 _TICK = 0.05
+_MOMENT = 3.0
 
 
 def start(command: Sequence[str], environment: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
@@ -62,7 +63,8 @@ def _all_stats() -> Iterator[tuple[int, list[str]]]:
 def end(leader: int, seconds: float = 20.0) -> bool:
     """End a session: SIGTERM to its leader, and after ``seconds`` SIGKILL to whoever is left (at once where it is 0).
 
-    The files in shared memory go that its processes held: a killed server leaves them. Gives whether all are gone.
+    Others have a moment more than their leader, to clean up behind it. The files in shared memory go that its processes
+    held: a killed server leaves them. Gives whether all are gone.
     """
     shared = shared_memory(leader)
     gone = False
@@ -70,10 +72,11 @@ def end(leader: int, seconds: float = 20.0) -> bool:
         kill(leader, signal.SIGCONT)  # a frozen one could not heed what follows
         with contextlib.suppress(ProcessLookupError):
             os.kill(leader, signal.SIGTERM)
-        gone = _wait(leader, seconds)
+        _wait(lambda: leader in members(leader), seconds)
+        gone = _wait(lambda: members(leader), min(seconds, _MOMENT))
     if not gone:
         kill(leader)
-        gone = _wait(leader, 30.0)
+        gone = _wait(lambda: members(leader), 30.0)  # SIGKILL takes a moment on processes of several GiB
     for path in shared:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -90,10 +93,10 @@ def kill(leader: int, number: signal.Signals = signal.SIGKILL) -> None:
                 os.kill(pid, number)
 
 
-def _wait(leader: int, seconds: float) -> bool:
-    """SIGKILL takes a moment on processes of several GiB, and their port is theirs until then."""
+def _wait(there: Callable[[], object], seconds: float) -> bool:
+    """Wait until something is gone; whether it is."""
     deadline = time.monotonic() + seconds
-    while members(leader):
+    while there():
         if time.monotonic() > deadline:
             return False
         time.sleep(_TICK)

@@ -52,7 +52,7 @@ class Gateway:
         exchange.kind, exchange.route = kind, PATHS[kind]
         caller = exchange.caller or NOBODY
         self._allowances.take(caller)
-        raw = await _body(receive)
+        raw = await read_body(receive)
         settings = self._settings
         call = call_of(kind, raw, exchange.request_id, settings.gateway, settings.serve.model, exchange.trace)
         if self.relay.uses_beginnings(kind):
@@ -61,7 +61,7 @@ class Gateway:
         exchange.read(prompt_length(call))
         task = asyncio.current_task()
         assert task is not None
-        watch = _Leaving(task, receive)
+        watch = Leaving(task, receive)
         try:
             relayed = await self.relay.ask(call, exchange)
             await self._answer(call, relayed, exchange, send, watch)
@@ -73,7 +73,7 @@ class Gateway:
             watch.end()
             self._allowances.used(caller, (exchange.prompt_tokens or 0) + (exchange.output_tokens or 0))
 
-    async def _answer(self, call: Call, relayed: Relayed, exchange: Exchange, send: Send, watch: _Leaving) -> None:
+    async def _answer(self, call: Call, relayed: Relayed, exchange: Exchange, send: Send, watch: Leaving) -> None:
         opened = relayed.opened
         if opened.rest is None:
             model = self._count(opened, exchange)
@@ -160,7 +160,7 @@ class Gateway:
         return exchange.model or ""
 
 
-class _Leaving:
+class Leaving:
     """Cancels a request's task when its client goes away."""
 
     def __init__(self, task: asyncio.Task[Any], receive: Receive) -> None:
@@ -178,7 +178,8 @@ class _Leaving:
         self._watch.cancel()
 
 
-async def _body(receive: Receive) -> bytes:
+async def read_body(receive: Receive) -> bytes:
+    """The whole body of a request. Raises Refusal where it breaks off."""
     message = await receive()
     if not message.get("more_body"):
         if message["type"] == "http.disconnect":

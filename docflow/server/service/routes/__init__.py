@@ -15,6 +15,7 @@ from docflow.server.service.routes import (
     health,
     jobs,
     metrics,
+    models,
     openai,
     page,
     status,
@@ -32,4 +33,16 @@ class Subject(Protocol):
         ...
 
 
-SUBJECTS: tuple[Subject, ...] = (metrics, openai, generate, conversations, extract, jobs, health, status, docs, page)
+SUBJECTS: tuple[Subject, ...] = (
+    metrics,
+    openai,
+    models,
+    generate,
+    conversations,
+    extract,
+    jobs,
+    health,
+    status,
+    docs,
+    page,
+)

@@ -16,6 +16,7 @@ from docflow.server.service.gateway.handler import Gateway, Receive, Scope, Send
 from docflow.server.service.gateway.http import HttpUpstream
 from docflow.server.service.gateway.relay import Relay
 from docflow.server.service.gateway.upstreams import Registry, Upstream
+from docflow.server.service.managed import Managed
 from docflow.server.service.refusals import Refusal
 from docflow.server.service.state import Service, service_of
 from docflow.settings import Settings
@@ -121,14 +122,24 @@ async def embeddings(request: Request) -> Response:
 
 @router.get("/models", responses={401: _ERRORS[401]})
 async def models(request: Request) -> dict[str, Any]:
-    """The models of all upstreams that are well."""
-    return {"object": "list", "data": service_of(request).part(Relay).models()}
+    """The models of all upstreams that are well, and those that this process runs itself."""
+    return {"object": "list", "data": await _models(request)}
 
 
 @router.get("/models/{model:path}", responses={401: _ERRORS[401], 404: {"description": "No upstream has it"}})
 async def model(request: Request, model: str) -> dict[str, Any]:
     """One model."""
-    for one in service_of(request).part(Relay).models():
+    for one in await _models(request):
         if one["id"] == model:
             return one
     raise Refusal(404, "no upstream has that model", code="model_not_found")
+
+
+async def _models(request: Request) -> list[dict[str, Any]]:
+    service = service_of(request)
+    found = service.part(Relay).models()
+    managed: Managed | None = service.parts.get(Managed)
+    if managed is not None:
+        known = {one["id"] for one in found}
+        found += [one for one in await managed.listed() if one["id"] not in known]
+    return found

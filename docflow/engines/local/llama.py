@@ -282,7 +282,7 @@ class LlamaModel:
                     break
                 place = picker.pick(following)
                 token = int(following.tokens[place])
-                steps.append(step_of(following, place, sampling.top, opened.named))
+                steps.append(step_of(following, place, sampling.top, opened.told))
                 if opened.is_end(token):
                     stop = "stop"
                     break

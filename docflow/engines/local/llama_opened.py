@@ -127,7 +127,7 @@ class Opened:
             "eos_token": self._llama.llama_vocab_eos(self._vocabulary),
         }
         return {
-            name: self.named(token).decode("utf-8", "replace") if token >= 0 else "" for name, token in found.items()
+            name: self._piece(token).decode("utf-8", "replace") if token >= 0 else "" for name, token in found.items()
         }
 
     # --- texts and tokens
@@ -158,10 +158,13 @@ class Opened:
 
     def written(self, token: int) -> bytes:
         """A token as it shows in a text: nothing for a special one."""
-        return b"" if self.is_control(token) else self.named(token)
+        return b"" if self.is_control(token) else self._piece(token)
 
-    def named(self, token: int) -> bytes:
-        """A token as probabilities tell of it: a special one by its name."""
+    def told(self, token: int) -> bytes:
+        """A token as probabilities tell of it: as it shows, and one that ends an answer by its name."""
+        return self._piece(token) if self.is_end(token) else self.written(token)
+
+    def _piece(self, token: int) -> bytes:
         if token not in self._pieces:
             size = 256
             while True:

@@ -8,9 +8,10 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tests.engines.kit import environments
+from tests.engines.kit import environments, llama
 from tests.engines.kit.environments import KINDS, ROOT_VARIABLE, KitError, default_root
 from tests.engines.kit.servers import Server, close_all, start_all
 
@@ -47,9 +48,12 @@ def main() -> int:
 
 def build(root: Path) -> int:
     start = time.monotonic()
-    for kind in KINDS:
-        environments.environment(root, kind)
-    environments.model(root)
+    with ThreadPoolExecutor(1) as beside:  # llama.cpp compiles while the others download
+        compiled = beside.submit(llama.models, root)
+        for kind in KINDS:
+            environments.environment(root, kind)
+        environments.model(root)
+        compiled.result()
     print(f"engine kit: environments and model ready in {root} after {time.monotonic() - start:.0f} s")
     return 0
 

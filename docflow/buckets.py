@@ -219,8 +219,9 @@ class BucketPath:
             yield BucketPath(self.scheme, self.bucket, prefix)
 
     def glob(self, pattern: str) -> Iterator[BucketPath]:
-        """What lies directly below this path and matches: a pattern has no slash."""
-        return (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
+        """What lies directly below this path and matches: a pattern has no slash. Nothing where there is no bucket."""
+        with contextlib.suppress(FileNotFoundError):
+            yield from (path for path in self.iterdir() if fnmatch.fnmatchcase(path.name, pattern))
 
     # --- what is in it ------------------------------------------------------------------------------------------
 

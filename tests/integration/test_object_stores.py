@@ -206,7 +206,7 @@ run(sys.argv[1], BucketPath.of(sys.argv[2]), ScriptedEngine(default=answer), ret
 def test_two_runs_at_once_that_settle_failed_parts_lose_and_double_nothing(
     first: str, second: str, moto: S3, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(docflow.runs.chunks, "MOST_DOCUMENTS", 5)  # so that one part has documents of both halves
+    monkeypatch.setattr("docflow.runs.chunks.MOST_DOCUMENTS", 5)  # so that one part has documents of both halves
     bucket = bucket_of(moto, monkeypatch)
     names = [f"{half}{number}.png" for half in "ab" for number in range(6)]
     still_broken = {"a5.png", "b0.png"}
@@ -267,7 +267,7 @@ def test_a_run_over_a_store_that_hangs_ends_soon_after_sigterm(
         finally:
             child.kill()
             child.wait()
-        assert child.returncode in (1, 130), said
+        assert child.returncode > 0, said  # it ended by itself
         assert "Traceback" not in said
 
 
@@ -320,8 +320,9 @@ def test_the_command_line_takes_uris_and_names_what_is_wrong_without_a_traceback
     assert (away.returncode, "does not answer" in away.stderr) == (1, True), away.stderr
     missing = command("extract", "s3://no-such-bucket/in", "--out", "out")
     assert (missing.returncode, "no such bucket" in missing.stderr) == (2, True), missing.stderr
-    nowhere = command("show", f"{bucket}/nothing")
-    assert (nowhere.returncode, "holds no dataset" in nowhere.stderr) == (2, True), nowhere.stderr
+    for nothing in (f"{bucket}/nothing", "s3://no-such-bucket/out"):
+        nowhere = command("show", nothing)
+        assert (nowhere.returncode, "holds no dataset" in nowhere.stderr) == (2, True), nowhere.stderr
     refused = command("show", "s3://key:s3cret@bucket/out")
     assert refused.returncode == 2
     for said in (wrong, away, missing, nowhere, refused):

@@ -169,7 +169,7 @@ def litellm(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
 
         async def events() -> AsyncIterator[Chunk]:
             yield Chunk(choices=[{"delta": {"content": "hi"}}])
-            yield Chunk(choices=[], usage={"prompt_tokens": 1, "completion_tokens": 1})
+            yield Chunk(choices=[{"index": 0, "delta": {}}], usage={"prompt_tokens": 1, "completion_tokens": 1})
 
         return events()
 

@@ -67,7 +67,7 @@ class Events:
         if isinstance(data.get("usage"), dict):
             self.usage = data["usage"]
             self.model = str(data.get("model") or "")
-            return not (self._uncounted and data.get("choices") == [])
+            return not (self._uncounted and _says_nothing(data.get("choices")))
         return True
 
 
@@ -94,3 +94,10 @@ def failed_at_once(first: bytes) -> str | None:
     if isinstance(code, int) and 400 <= code < 500 and code != 429:
         return None  # the request's own fault: the client is told
     return str(error.get("message") or "it failed")[:200]
+
+
+def _says_nothing(choices: Any) -> bool:
+    """Whether nothing is said: there are no choices, or empty ones, as litellm has them."""
+    return isinstance(choices, list) and not any(
+        not isinstance(one, dict) or one.get("delta") or one.get("text") or one.get("finish_reason") for one in choices
+    )

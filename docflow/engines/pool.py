@@ -118,7 +118,7 @@ class Pool(Crew[Engine]):
                 named = (server.model for server in self._servers if server.model and not server.last_resort)
                 self._model = next(named, "")
             if any(server.breaker.state == "closed" for server in self._servers):
-                return Health(True, self._model, self.note)
+                return Health(True, self._model, self._what_is_wrong() or self.note)
             return Health(False, detail=self._what_is_wrong())
 
     def answer(self, request: Request) -> Answer:

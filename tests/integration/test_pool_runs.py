@@ -133,6 +133,16 @@ def test_servers_that_die_in_the_middle_cost_no_document(scans: Path, tmp_path: 
     assert execute(options(scans, engine, fallback, out=out, redo_fallback=True)).skipped == COUNT
 
 
+def test_a_server_that_is_of_another_kind_than_named_is_said_with_what_to_do(
+    scans: Path, tmp_path: Path, servers: Any
+) -> None:
+    a, _, c = servers
+    run = execute(options(scans, [f"sglang={a.url}", f"sglang={c.url}"], out=tmp_path / "out", limit=3))
+    assert (run.valid, run.fallback) == (3, 0)
+    place = c.url.removeprefix("http://")
+    assert run.notes == [f"not used, sglang at {place}: says that it is vllm: name it with vllm=URL"]
+
+
 @pytest.mark.parametrize("fallback", ["vllm=http://127.0.0.1:1", "http://127.0.0.1:1"])
 def test_a_fallback_for_an_engine_that_is_never_away_is_refused(scans: Path, fallback: str) -> None:
     with pytest.raises(ConfigError, match="the embedded engine is never away"):

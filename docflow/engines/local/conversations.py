@@ -36,8 +36,8 @@ class Template:
 
     def _rendered(self, messages: Sequence[Message]) -> str:
         if not getattr(self._reader, "chat_template", None):
-            turns = (f"{message.role.capitalize()}: {self._plain(message.text)}\n" for message in messages)
-            return "".join(turns) + "Assistant:"
+            lines = (f"{message.role.capitalize()}: {self._plain(message.text)}\n" for message in messages)
+            return "".join(lines) + "Assistant:"
         from jinja2 import TemplateError
 
         turns = [self._turn(message) for message in messages]

@@ -160,10 +160,10 @@ def writing(model: Any) -> dict[str, Any]:
     """Streams, stops, seeds and what was begun, of the model itself."""
     asked = [Message("user", ("Write <|im_end|> something.",))]
     pieces: list[str] = []
-    whole = model.chat(asked, Sampling(max_tokens=24, top=3), on_text=lambda piece: pieces.append(piece) is None)
+    whole = model.chat(asked, Sampling(max_tokens=24, top=3), on_text=kept_in(pieces))
     stop = whole.text[6:9]
     shown: list[str] = []
-    cut = model.chat(asked, Sampling(max_tokens=24, stop=(stop,)), on_text=lambda piece: shown.append(piece) is None)
+    cut = model.chat(asked, Sampling(max_tokens=24, stop=(stop,)), on_text=kept_in(shown))
     chance = [model.chat(asked, Sampling(max_tokens=12, temperature=1.0, seed=seed)).text for seed in (1, 1, 2)]
     bounded = model.chat(asked, Sampling(max_tokens=12, temperature=5.0, top_k=1, seed=3)).text
     ended = model.chat(asked, Sampling(max_tokens=2000), on_text=lambda piece: not piece)
@@ -184,6 +184,16 @@ def writing(model: Any) -> dict[str, Any]:
         "begun": [begun.text, model.chat(asked, Sampling(max_tokens=8)).text],
         "completed": model.complete("one two", Sampling(max_tokens=6)).stop,
     }
+
+
+def kept_in(pieces: list[str]) -> Callable[[str], bool]:
+    """A listener that keeps what it hears, and wants more."""
+
+    def listen(piece: str) -> bool:
+        pieces.append(piece)
+        return True
+
+    return listen
 
 
 def together(engine: LocalEngine) -> list[list[str]]:

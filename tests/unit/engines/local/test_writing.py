@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, cast
 
 import pytest
@@ -30,6 +31,14 @@ def writing(most: int = 1000, on_text: Any = None, **sampling: Any) -> Writing:
     return Writing(cast("Grammars", Bytes()), Sampling(**sampling), None, most, on_text)
 
 
+def kept_in(pieces: list[str]) -> Callable[[str], bool]:
+    def listen(piece: str) -> bool:
+        pieces.append(piece)
+        return True
+
+    return listen
+
+
 def write(made: Writing, text: str, *, end: bool = True) -> None:
     for token in [*text.encode(), *([ENDS[0]] if end else [])]:
         if not made.done:
@@ -39,7 +48,7 @@ def write(made: Writing, text: str, *, end: bool = True) -> None:
 @given(st.text(alphabet="aé世🎉", max_size=12))
 def test_characters_come_whole_and_in_order(text: str) -> None:
     pieces: list[str] = []
-    made = writing(on_text=lambda piece: pieces.append(piece) is None)
+    made = writing(on_text=kept_in(pieces))
     write(made, text)
     reply = made.reply(7)
     assert reply.text == "".join(pieces) == text
@@ -55,7 +64,7 @@ def test_characters_come_whole_and_in_order(text: str) -> None:
 )
 def test_a_stop_ends_the_text_before_it_and_is_never_shown(text: str, stops: list[str]) -> None:
     pieces: list[str] = []
-    made = writing(on_text=lambda piece: pieces.append(piece) is None, stop=tuple(stops))
+    made = writing(on_text=kept_in(pieces), stop=tuple(stops))
     write(made, text)
     whole = [end for end in range(len(text) + 1) if any(text[:end].endswith(stop) for stop in stops)]
     expected = text

@@ -6,12 +6,16 @@ Only ever by a person's own command: no document, no request and no load of a mo
 from __future__ import annotations
 
 import fnmatch
+import hashlib
 import os
+import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import urlsplit
 
 from docflow.errors import EngineUnavailable, ModelNotFound, NotEnoughMemory, UsageError
 from docflow.models.catalogue import PROJECTOR, hub_cache, is_hub_id
@@ -20,8 +24,17 @@ from docflow.models.memory import gib
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+T = TypeVar("T")
+
 TOKEN = "HF_TOKEN"  # noqa: S105 (the variable's name)
+LARGE_BYTES = 8 << 20
+"""Files above this size go on where a download of them ended."""
+_MOST_BYTES = 50 * 1000**3
+"""Above this the Hub gives a file in its own way alone, to its own client."""
 _KEPT_FREE = 1 << 30
+_TAG = re.compile(r"[0-9a-f]{40,64}")
+_SHA256 = 64
+"""Letters of a tag that is the hash of the file itself."""
 _SMALL = ("*.json", "*.txt", "*.jinja", "*.model", "*.tiktoken", "*.md", "LICENSE*")
 """What belongs to a model beside its weights: configuration, tokenizer, templates."""
 _WEIGHTS = ("*.safetensors",)
@@ -93,6 +106,9 @@ class Hub:
                 f"{plan.name} takes {gib(plan.missing_bytes)}, and the disk of {cache} has {gib(free)} left",
                 hint="Make room, or set HF_HOME to a folder on another disk.",
             )
+        for file, size in plan.files:
+            if LARGE_BYTES < size < _MOST_BYTES:
+                self._asked(plan.name, revision, partial(self._fetch, plan, file, size, cache))
         files = [file for file, _ in plan.files]
         folder = self._asked(
             plan.name,
@@ -103,7 +119,45 @@ class Hub:
         )
         return Path(folder)
 
-    def _asked(self, name: str, revision: str, ask: Any) -> Any:
+    def _fetch(self, plan: Plan, file: str, size: int, cache: Path) -> None:
+        """Bring a large file to where the cache keeps it, on from where an earlier download ended.
+
+        The Hub's own client begins a file anew for each process that asks; what is in place it takes over.
+        """
+        from filelock import FileLock, Timeout
+        from huggingface_hub import hf_hub_url
+        from huggingface_hub.file_download import http_get
+        from huggingface_hub.utils import build_hf_headers
+
+        url = hf_hub_url(plan.name, file, revision=plan.commit, endpoint=self.endpoint)
+        found = self._api.get_hf_file_metadata(url=url, token=self._token)
+        tag = found.etag or ""
+        blobs = cache / f"models--{plan.name.replace('/', '--')}" / "blobs"
+        if not _TAG.fullmatch(tag) or (blobs / tag).exists():
+            return
+        blobs.mkdir(parents=True, exist_ok=True)
+        part = blobs / f"{tag}.part"
+        same = urlsplit(found.location).netloc == urlsplit(url).netloc
+        try:
+            with FileLock(f"{part}.lock", timeout=0), part.open("ab") as opened:
+                http_get(
+                    found.location,
+                    opened,
+                    resume_size=opened.tell(),
+                    headers=build_hf_headers(token=self._token if same else False),  # a key is for the Hub alone
+                    expected_size=size,
+                    displayed_filename=file,
+                )
+        except Timeout as error:
+            raise UsageError(
+                f"{plan.name} is being downloaded by another command", hint="Wait for it, or end it first."
+            ) from error
+        if len(tag) == _SHA256 and _sha256(part) != tag:
+            part.unlink()
+            raise self._away(f"{file} arrived damaged")
+        part.replace(blobs / tag)
+
+    def _asked(self, name: str, revision: str, ask: Callable[[], T]) -> T:
         from huggingface_hub import errors
 
         try:
@@ -129,7 +183,7 @@ class Hub:
                     f"the Hub does not let this token see {name}", hint=f"Set {TOKEN} to a token that may read it."
                 ) from error
             raise self._away(f"it answered {status}" if status else _first_line(error)) from error
-        except (OSError, *_network_errors()) as error:
+        except _network_errors() as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise UsageError(
                     f"{error.filename} cannot be written: {error.strerror}", hint="Set HF_HOME to a folder that can."
@@ -145,10 +199,10 @@ class Hub:
 
 
 def _network_errors() -> tuple[type[Exception], ...]:
-    """What the client's own HTTP library raises."""
+    """What the client's own HTTP library raises, and the system beneath it."""
     import httpx
 
-    return (httpx.HTTPError, httpx.InvalidURL)
+    return (OSError, httpx.HTTPError, httpx.InvalidURL)
 
 
 def _chosen(name: str, sizes: dict[str, int], patterns: Sequence[str]) -> list[str]:
@@ -191,6 +245,11 @@ def _some(files: Iterable[str]) -> str:
 def _literal(name: str) -> str:
     """A file's name as a pattern that matches nothing else."""
     return "".join(f"[{character}]" if character in "*?[" else character for character in name)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(error: BaseException) -> str:

@@ -258,14 +258,15 @@ class Managed:
 def refused(error: DocflowError, *, bad: int = 422, busy: int = 503) -> Refusal:
     """What an error of the manager's means to whoever asked. ``bad`` stands for requests that cannot be."""
     code, retry = type(error).__name__, getattr(error, "retry_after", None)
-    status = {
+    statuses: dict[type[DocflowError], int] = {
         ModelNotFound: 404,
         ModelBusy: busy,
         NotEnoughMemory: 507,
         BrokenModel: 500,
         CannotEmbed: 501,
         EngineRefused: bad,
-    }.get(type(error))
+    }
+    status = statuses.get(type(error))
     if isinstance(error, UsageError):
         status = bad
     if status is None:

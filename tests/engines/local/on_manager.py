@@ -119,7 +119,7 @@ async def error_of(work: Any) -> list[str]:
 
 def resident() -> int:
     """Bytes of memory of this process and its children that are no file's."""
-    import psutil
+    import psutil  # type: ignore[import-untyped]
 
     own = psutil.Process()
     return sum(one.memory_full_info().uss for one in (own, *own.children(recursive=True)))

@@ -75,7 +75,9 @@ def test_who_wants_a_model_at_the_same_time_waits_for_one_load(tmp_path: Path) -
 
     async def ask() -> None:
         async with manager_for(tmp_path, words, aliases={"mine": {"model_id": "small.gguf"}}) as manager:
-            asked = [asyncio.create_task(manager.load_model(name)) for name in ("small.gguf", "mine", "small.gguf")]
+            asked: list[asyncio.Task[Any]] = [
+                asyncio.create_task(manager.load_model(name)) for name in ("small.gguf", "mine", "small.gguf")
+            ]
             asked.append(asyncio.create_task(manager.generate_completion("a b", model="mine")))
             await until(lambda: words.loads)
             words.go.set()
@@ -330,7 +332,8 @@ def test_an_alias_answers_as_its_settings_say_and_a_request_counts_more(tmp_path
     async def ask() -> list[str]:
         async with manager_for(tmp_path, words, aliases=aliases, default="short") as manager:
             texts = []
-            for fields in ({}, {"max_tokens": 2}):
+            given: tuple[dict[str, Any], ...] = ({}, {"max_tokens": 2})
+            for fields in given:
                 answer = await manager.generate_completion("a b c", **fields)
                 assert answer["model"] == "short"
                 texts.append(answer["choices"][0]["text"])

@@ -78,8 +78,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif rest[:1] == ["revision"] and rest[1] not in ("main", COMMIT):
             self.send(404, b"{}", {"X-Error-Code": "RevisionNotFound"})
         elif rest[:1] == ["tree"]:
-            files = [self.told(file, data) for file, data in self.server.models[name].items()]
-            self.send(200, json.dumps(files).encode(), {"Content-Type": "application/json"})
+            told = [self.told(file, data) for file, data in self.server.models[name].items()]
+            self.send(200, json.dumps(told).encode(), {"Content-Type": "application/json"})
         else:
             files = self.server.models[name]
             siblings = [{"rfilename": file, "size": len(data), "blobId": _hash(data)} for file, data in files.items()]
@@ -164,6 +164,7 @@ def test_what_a_model_needs_is_downloaded_once_and_then_listed(hub: SmallHub, tm
 
 def test_a_download_that_broke_off_goes_on_where_it_was(hub: SmallHub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 1_000_000)
+    monkeypatch.setattr("docflow.models.pulling.LARGE_BYTES", 1_000_000)
     monkeypatch.setattr("huggingface_hub.file_download.time.sleep", lambda seconds: None)
     hub.breaks_after = 2_000_000
     with pytest.raises(EngineUnavailable, match="cannot be reached") as refused:
@@ -176,6 +177,21 @@ def test_a_download_that_broke_off_goes_on_where_it_was(hub: SmallHub, monkeypat
     ranges = [found for method, path, found in hub.asked[before:] if path.endswith("model.safetensors") and found]
     assert ranges
     assert ranges[0] == "bytes=2000000-"
+
+
+def test_a_file_that_arrived_damaged_is_not_kept(
+    hub: SmallHub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr("docflow.models.pulling.LARGE_BYTES", 1_000_000)
+    blobs = tmp_path / "hub" / "models--owner--small" / "blobs"
+    blobs.mkdir(parents=True)
+    monkeypatch.setattr(sys.modules[__name__], "_hash", lambda data: hashlib.sha256(data).hexdigest())
+    part = blobs / f"{hashlib.sha256(WEIGHTS).hexdigest()}.part"
+    part.write_bytes(b"x" * 1_000_000)
+    with pytest.raises(EngineUnavailable, match="arrived damaged"):
+        Hub().pull(Hub().plan("owner/small"))
+    assert not part.exists()
+    assert (Hub().pull(Hub().plan("owner/small")) / "model.safetensors").read_bytes() == WEIGHTS
 
 
 def test_of_several_gguf_files_one_is_named(hub: SmallHub) -> None:

@@ -53,7 +53,7 @@ def hub_model(cache: Path, name: str, files: dict[str, str]) -> None:
 
 def router(folder: Path, available: tuple[str, ...] = EVERY, active: str = "", **settings: object) -> Router:
     catalogue = Catalogue(folder / "models", folder / "hub")
-    return Router(Configs(ModelsSettings(**settings)), catalogue, available, active or available[0])  # type: ignore[arg-type]
+    return Router(Configs(ModelsSettings(**settings)), catalogue, available, active or available[0])
 
 
 @pytest.mark.parametrize(
@@ -176,7 +176,7 @@ def test_the_built_in_aliases_are_corrected() -> None:
 
 def test_an_alias_of_an_alias_is_refused() -> None:
     with pytest.raises(ConfigError, match="is an alias too"):
-        Configs(ModelsSettings(aliases={"a": {"model_id": "b"}, "b": {"model_id": "x/y"}}))  # type: ignore[dict-item]
+        Configs(ModelsSettings(aliases={"a": {"model_id": "b"}, "b": {"model_id": "x/y"}}))
 
 
 # --- what holds for every name ----------------------------------------------------------------------------------------

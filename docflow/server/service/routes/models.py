@@ -36,7 +36,9 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     503: {"description": "The backend is missing, or has no room now"},
     507: {"description": "Not enough memory"},
 }
-_ANSWERS = {status: _ERRORS[status] for status in (401, 404, 413, 422, 429, 500, 501, 503, 507)}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    status: _ERRORS[status] for status in (401, 404, 413, 422, 429, 500, 501, 503, 507)
+}
 
 
 async def open(service: Service, stack: AsyncExitStack) -> None:  # noqa: A001

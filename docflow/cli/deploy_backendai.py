@@ -24,7 +24,13 @@ def backendai(
     gpu_count: Annotated[
         int | None,
         typer.Option(
-            "--gpu-count", "-g", metavar="N", min=1, help="GPUs.", show_default="preset or 1", rich_help_panel=RESOURCES
+            "--gpu-count",
+            "-g",
+            metavar="N",
+            min=1,
+            help="GPUs of the session.",
+            show_default="preset or 1",
+            rich_help_panel=RESOURCES,
         ),
     ] = None,
     memory: Annotated[
@@ -41,7 +47,13 @@ def backendai(
     cpu_count: Annotated[
         int | None,
         typer.Option(
-            "--cpu-count", "-c", metavar="N", min=1, help="CPU cores.", show_default="4", rich_help_panel=RESOURCES
+            "--cpu-count",
+            "-c",
+            metavar="N",
+            min=1,
+            help="CPU cores of the session.",
+            show_default="4",
+            rich_help_panel=RESOURCES,
         ),
     ] = None,
     session_name: Annotated[
@@ -191,6 +203,7 @@ def backendai(
     from docflow.deploy.backendai.plan import DEFAULT_IMAGE, Wishes, plan
     from docflow.deploy.backendai.presets import preset_of
     from docflow.durations import read_duration
+    from docflow.errors import DeployError
 
     if debug:
         os.environ["DOCFLOW_DEBUG"] = "1"
@@ -251,9 +264,11 @@ def backendai(
     from docflow.deploy.backendai.life import wait as wait_for
     from docflow.deploy.backendai.manager import Manager
 
-    async def deploy() -> list[Session]:
+    sessions: list[Session] = []
+
+    async def deploy() -> None:
         async with Manager(credentials) as manager:
-            sessions = await create(manager, made)
+            sessions.extend(await create(manager, made))
             for session in sessions:
                 keys.keep(session.id, made.environment["VLLM_API_KEY"])
                 typer.echo(f"{session.name}: created ({session.id})", err=True)
@@ -261,14 +276,24 @@ def backendai(
                 await asyncio.gather(
                     *(wait_for(manager, made, session, seconds, _progress, verbose=verbose) for session in sessions)
                 )
-            return sessions
 
-    sessions = asyncio.run(deploy())
+    try:
+        asyncio.run(deploy())
+    except (DeployError, KeyboardInterrupt):
+        if sessions:
+            names = " ".join(session.name for session in sessions)
+            complain("note", f"sessions that run go on; docflow deploy sessions kill {names} ends them")
+        raise
     _show_deployed(made, sessions, ready=wait, as_json=as_json)
 
 
 def presets(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
-    """List the models that docflow deploy backendai knows, and what it deploys them with."""
+    """List the models that docflow deploy backendai knows, and what it deploys them with.
+
+    Example:
+
+        docflow deploy presets
+    """
     from docflow.cli.terminal import output_console, plain_table
     from docflow.deploy.backendai.presets import presets as known
 
@@ -300,6 +325,10 @@ def scripts(
     """Write deploy-vllm-model.sh, vllm-examples.sh (with a menu) and their guide into a folder.
 
     The scripts call docflow deploy backendai and docflow deploy sessions, and do nothing else.
+
+    Example:
+
+        docflow deploy scripts backend.ai
     """
     from docflow.cli.terminal import printable
     from docflow.deploy.backendai.scripts import write_scripts

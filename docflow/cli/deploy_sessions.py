@@ -25,7 +25,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def listing(as_json: AsJson = False) -> None:
-    """List the active sessions: name, id, status, model, GPUs, age."""
+    """List the active sessions: name, id, status, model, GPUs, age.
+
+    Example:
+
+        docflow deploy sessions list
+    """
     from docflow.cli.terminal import output_console, plain_table, printable
     from docflow.deploy.backendai.figures import age_of, gpus_of
     from docflow.durations import duration
@@ -59,7 +64,14 @@ def kill(
         bool, typer.Option("--force", help="End also one that hangs; it may leave things behind.")
     ] = False,
 ) -> None:
-    """End sessions, and free their GPUs. The exit code is 1 where one of them is not there."""
+    """End sessions, and free their GPUs.
+
+    Where one of them is not there, none is ended and the exit code is 1.
+
+    Example:
+
+        docflow deploy sessions kill my-llama-1 my-llama-2
+    """
     from docflow.cli.terminal import printable
     from docflow.deploy.backendai import keys
 
@@ -77,9 +89,19 @@ def logs(
     name: Name,
     lines: Annotated[int | None, typer.Option("--lines", metavar="N", min=1, help="The last N lines only.")] = None,
 ) -> None:
-    """Print what a session has written. Names are those of active sessions; ended ones have their id only."""
+    """Print what a session has written.
+
+    Names are those of active sessions; ended ones are known by their id only.
+
+    Example:
+
+        docflow deploy sessions logs my-llama --lines 50
+    """
     from docflow.cli.terminal import printable
+    from docflow.deploy.backendai import keys
+    from docflow.deploy.backendai.credentials import hub_token
     from docflow.deploy.backendai.manager import Session
+    from docflow.deploy.backendai.plan import without_secrets
     from docflow.errors import DeployError
 
     async def read(manager: Manager) -> str:
@@ -87,7 +109,7 @@ def logs(
             session = await manager.named(name)
         except DeployError:
             session = Session(name, name, "")
-        return await manager.logs(session)
+        return without_secrets(await manager.logs(session), (hub_token(), keys.kept(session.id)))
 
     for line in _run(read).splitlines()[-(lines or 0) :]:
         typer.echo(printable(line))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from docflow.deploy.backendai import troubles
 from docflow.deploy.backendai.manager import ENDED, Manager, Session
-from docflow.deploy.backendai.plan import Plan
+from docflow.deploy.backendai.plan import Plan, without_secrets
 from docflow.deploy.backendai.tunnel import local_port
 from docflow.durations import duration
 from docflow.errors import DeployError, DeployTimeout, ResourcesError
@@ -112,7 +112,7 @@ class _Watch:
         """Keep the log while it can be had: an ended session's may be gone with it."""
         self._log_at = time.monotonic()
         try:
-            log = await self._manager.logs(self._session)
+            log = without_secrets(await self._manager.logs(self._session), self._plan.secrets())
         except DeployError:
             return
         if log and log != self._log:

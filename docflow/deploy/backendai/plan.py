@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from docflow.deploy.backendai.hub import ModelFacts
@@ -90,6 +90,10 @@ class Plan:
         """The variables as they may be shown."""
         return {name: masked(value) if is_secret(name) else value for name, value in self.environment.items()}
 
+    def secrets(self) -> list[str]:
+        """The values among the variables that must not be shown."""
+        return [value for name, value in self.environment.items() if is_secret(name)]
+
     def request(self, name: str) -> dict[str, object]:
         """The body of the request that creates the session of this name.
 
@@ -125,6 +129,14 @@ def is_secret(name: str) -> bool:
 def masked(value: str) -> str:
     """A secret as it may be shown: that there is one, and nothing of it."""
     return "***" if value else ""
+
+
+def without_secrets(text: str, values: Iterable[str]) -> str:
+    """A text that somebody else wrote, such as a log, with these secrets taken out of it."""
+    for value in values:
+        if len(value) >= 6:  # shorter ones stand in any text by chance
+            text = text.replace(value, masked(value))
+    return text
 
 
 def plan(

@@ -60,7 +60,7 @@ class Manager:
     life: tuple[str, ...] = LIFE
     log: str = "INFO starting\n"
     images: set[str] | None = None
-    refusal: tuple[int, str, str] | None = None
+    refusal: tuple[int, str, str, str] | None = None
     refuse_after: int = 0
     lose_at: str = ""
     port_after: int = 0
@@ -85,6 +85,8 @@ class Manager:
 
     @web.middleware
     async def signed(self, request: web.Request, handler: Any) -> web.StreamResponse:
+        if request.path == "/":  # which version it speaks, managers tell everybody
+            return web.json_response({"version": "v6.20220615", "manager": "22.06.0"})
         self.requests.append((request.method, request.path))
         given = request.headers.get("Authorization", "")
         kind, _, rest = given.partition(" ")
@@ -92,7 +94,7 @@ class Manager:
         access, _, signature = parts.get("credential", "").partition(":")
         if kind != "BackendAI" or parts.get("signMethod") != "HMAC-SHA256" or not signature:
             return problem(401, "auth-failed", "Credential/signature mismatch.", "no or a malformed header")
-        raw_date = request.headers.get("Date") or request.headers.get("X-BackendAI-Date", "")
+        raw_date = request.headers.get("Date") or request.headers["X-BackendAI-Date"]
         date = datetime.fromisoformat(raw_date)
         if date.tzinfo is None:
             date = date.replace(tzinfo=UTC)

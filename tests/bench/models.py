@@ -100,20 +100,10 @@ def _in_engines_environment(name: str, parameters: str) -> Callable[[Path, Path,
 
 
 def _llama(root: Path, folder: Path, what: list[str]) -> dict[str, Any]:
-    models = llama.models(root)
-    model = next((path for path in sorted(models.glob("*.gguf")) if _projector(path)), None)
-    if model is None:
-        raise KitError("no tiny model that reads images")
+    projector = next(llama.models(root).glob("mmproj-*.gguf"))
+    model = projector.with_name(projector.name.removeprefix("mmproj-"))
     with llama.on_the_path(llama.packages(root)):
-        entry = f"llama_cpp={model}?projector={_projector(model)}&context=4096"
-        return _measured(sys.executable, folder, entry, what, AT_ONCE)
-
-
-def _projector(model: Path) -> Path | None:
-    """The projector that goes with a model of the kit."""
-    if "mmproj" in model.name:
-        return None
-    return next((path for path in model.parent.glob("*.gguf") if "mmproj" in path.name), None)
+        return _measured(sys.executable, folder, f"llama_cpp={model}?projector={projector}&context=4096", what, AT_ONCE)
 
 
 MEASURES: Mapping[str, Callable[[Path, Path, list[str]], dict[str, Any]]] = {

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 from docflow.engines.local.model import ModelConfig
 from docflow.engines.specs import EngineSpec, is_folder
 from docflow.errors import ConfigError
+
+_MARK = "mmproj"
+_PRECISION = re.compile(r"b?f\d+|i?q\d+|k|[smlx]{1,3}|\d?")
 
 
 def shown_name(model_id: str) -> str:
@@ -43,13 +47,23 @@ def config_of(spec: EngineSpec) -> ModelConfig:
 
 
 def _projector_beside(model: Path) -> str:
-    """The file that reads images for a GGUF model, where one lies in its folder."""
-    if not model.parent.is_dir():
-        return ""
-    beside = (path for path in model.parent.iterdir() if path.suffix.lower() == ".gguf" and path != model)
-    found = sorted(str(path) for path in beside if "mmproj" in path.name.lower())
+    """The file that reads images for a GGUF model, where one lies in its folder.
+
+    Where there are other models too, a projector belongs to the one that it is called after. Raises ConfigError where
+    several belong to this one.
+    """
+    beside = sorted(model.parent.glob("*.gguf")) if model.parent.is_dir() else []
+    projectors = [path for path in beside if _MARK in path.name.lower()]
+    alone = all(path in projectors or path.name == model.name for path in beside)
+    found = [path for path in projectors if alone or _words(path) <= _words(model)]
     if len(found) > 1:
         raise ConfigError(
             f"{len(found)} projectors lie beside {model.name}", hint="Name the one to take with ?projector=FILE."
         )
-    return found[0] if found else ""
+    return str(found[0]) if found else ""
+
+
+def _words(path: Path) -> set[str]:
+    """The words of a model's name but those of its precision."""
+    words = set(re.split(r"[^a-z0-9]+", path.stem.lower()))
+    return {word for word in words if not _PRECISION.fullmatch(word)} - {_MARK}

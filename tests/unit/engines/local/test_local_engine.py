@@ -268,9 +268,14 @@ def test_the_projector_lies_beside_its_model_or_is_named(tmp_path: Path) -> None
     assert config_of(EngineSpec.parse(f"llama_cpp={model}")).projector == ""
     (tmp_path / "mmproj-model.gguf").touch()
     assert config_of(EngineSpec.parse(f"llama_cpp={model}")).projector == str(tmp_path / "mmproj-model.gguf")
+    (tmp_path / "other.gguf").touch()
     (tmp_path / "mmproj-other.gguf").touch()
+    assert config_of(EngineSpec.parse(f"llama_cpp={model}")).projector == str(tmp_path / "mmproj-model.gguf")
+    (tmp_path / "mmproj-model-f16.gguf").touch()
     with pytest.raises(ConfigError, match="2 projectors"):
         config_of(EngineSpec.parse(f"llama_cpp={model}"))
+    (tmp_path / "third-q4_k_m.gguf").touch()
+    assert config_of(EngineSpec.parse(f"llama_cpp={tmp_path}/third-q4_k_m.gguf")).projector == ""
     named = EngineSpec.parse(f"llama_cpp={model}?projector=/p.gguf&gpu_layers=-1")
     assert (config_of(named).projector, config_of(named).gpu_layers) == ("/p.gguf", -1)
 

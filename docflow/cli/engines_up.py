@@ -116,7 +116,7 @@ def up(
         rebuild=rebuild,
     )
     times = Times()
-    with _saying() as say:
+    with _ended_by_signals(), _saying() as say:
         prepared = prepare(wanted, settings, say, dry=dry_run)
     if dry_run:
         for reason in prepared.plan.reasons:
@@ -193,12 +193,13 @@ def _watching(started: Started) -> Iterator[Callable[[str], None]]:
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and a closed terminal end the wait as Ctrl-C does: with everything cleaned up."""
+    """SIGTERM and a closed terminal end what is under way as Ctrl-C does: with everything cleaned up."""
 
     def stop(number: int, _: Any) -> None:
         raise SystemExit(128 + number)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGHUP)}
+    heeded = [one for one in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(one) != signal.SIG_IGN]  # nohup
+    before = {number: signal.signal(number, stop) for number in heeded}
     try:
         yield
     finally:

@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 
+import docflow
 from docflow.deploy.local import process
-from docflow.engines.started import Register
+from docflow.engines.started import Register, Started, born_of
+from tests.engines.instant import InstantServer
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "starter" / "documents" / "receipt-001.jpg"
@@ -256,6 +258,31 @@ def test_what_cannot_be_is_said_with_the_next_step(
     assert said in done.stderr
     assert "hint:" in done.stderr
     assert Register().all() == []
+
+
+def test_python_names_auto_as_the_command_line_does() -> None:
+    with InstantServer("vllm", model="small") as server:
+        pid = os.getpid()
+        started = Started(
+            name="vllm",
+            kind="vllm",
+            url=server.url,
+            pid=pid,
+            born=born_of(pid),
+            model="small",
+            served="small",
+            device="cpu",
+            command=("python",),
+            log="",
+            scratch="",
+            at=0.0,
+        )
+        Register().put(started)
+        run = docflow.extract(SAMPLE, program="receipt", engine="auto")
+        Register().remove(started)
+    assert run.engine == "vllm"
+    assert run.results[0].model == "small"
+    assert run.notes[0] == f"engine auto: vllm at 127.0.0.1:{server.port} (small)"
 
 
 def test_a_dry_run_prints_the_command_and_starts_nothing(place: Place) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from docflow.deploy.backendai.manager import Session
-    from docflow.deploy.backendai.plan import Plan
 
 RESOURCES = "Resources"
 SERVER = "The server"
-FIRST_LOCAL_PORT = 8001
-"""Where sessions connect puts the first server: docflow serve has 8000."""
 
 
 def backendai(
@@ -197,6 +194,7 @@ def backendai(
     """
     import os
 
+    from docflow.cli.deploy_shown import keep_request, show_deployed, show_plan
     from docflow.cli.terminal import complain
     from docflow.deploy.backendai import hub, keys
     from docflow.deploy.backendai.credentials import Credentials, hub_token
@@ -249,14 +247,14 @@ def backendai(
     made = plan(name, wishes, preset=preset_of(name), facts=facts, token=token, api_key=keys.new_key())
     notes = [*made.notes, *([note] if note else [])]
     if debug:
-        _keep_request(made)
+        keep_request(made)
     if credentials is None:
-        _show_plan(made, notes, as_json=as_json, verbose=verbose)
+        show_plan(made, notes, as_json=as_json, verbose=verbose)
         return
     for line in notes:
         complain("note", line)
     if verbose and not as_json:
-        _show_plan(made, (), as_json=False, verbose=True)
+        show_plan(made, (), as_json=False, verbose=True)
 
     import asyncio
 
@@ -284,7 +282,7 @@ def backendai(
             names = " ".join(session.name for session in sessions)
             complain("note", f"sessions that run go on; docflow deploy sessions kill {names} ends them")
         raise
-    _show_deployed(made, sessions, ready=wait, as_json=as_json)
+    show_deployed(made, sessions, ready=wait, as_json=as_json)
 
 
 def presets(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False) -> None:
@@ -342,118 +340,3 @@ def _progress(line: str) -> None:
 
     for part in line.splitlines():
         typer.echo(printable(part), err=True)
-
-
-def _request_shown(made: Plan) -> dict[str, Any]:
-    """The request for the first session, without its secrets."""
-    body: dict[str, Any] = dict(made.request(made.names[0]))
-    body["config"] = {**body["config"], "environ": made.shown_environment()}
-    return body
-
-
-def _keep_request(made: Plan) -> None:
-    import json
-    import os
-
-    from docflow.errors import StorageError
-
-    folder = Path("temp")
-    path = folder / f"deploy_vllm_{made.names[0]}.json"
-    try:
-        folder.mkdir(exist_ok=True)
-        ignore = folder / ".gitignore"
-        if not ignore.exists():
-            ignore.write_text("deploy_vllm_*\n", "utf-8")
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
-            json.dump(_request_shown(made), file, indent=2)
-    except OSError as error:
-        raise StorageError(f"{path} cannot be written: {error.strerror or error}") from error
-    typer.echo(f"request kept: {path}", err=True)
-
-
-def _summary(made: Plan) -> dict[str, Any]:
-    return {
-        "model": made.model,
-        "names": list(made.names),
-        "image": made.image,
-        "resources": {"gpus": made.gpus, "memory": made.memory, "cpus": made.cpus},
-        "port": made.port,
-        "max_model_len": made.max_model_len,
-        "tensor_parallel_size": made.tensor_parallel_size,
-        "quantization": made.quantization or None,
-        "command": list(made.command),
-        "environment": made.shown_environment(),
-    }
-
-
-def _show_plan(made: Plan, notes: Any, *, as_json: bool, verbose: bool) -> None:
-    import json
-    import shlex
-
-    if as_json:
-        said = {"dry_run": True, **_summary(made), "notes": list(notes)}
-        if verbose:
-            said["request"] = _request_shown(made)
-        typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
-        return
-    rows = [
-        ("model", made.model),
-        ("session", ", ".join(made.names)),
-        ("image", made.image),
-        ("resources", f"{made.gpus} GPU, {made.memory} memory, {made.cpus} CPU"),
-        ("length", f"{made.max_model_len} tokens"),
-        ("command", shlex.join(made.command)),
-        *(("variable", f"{name}={value}") for name, value in made.shown_environment().items()),
-        *(("note", line) for line in notes),
-    ]
-    for label, value in rows:
-        typer.echo(f"{label:<10} {value}")
-    if verbose:
-        typer.echo("request    POST /session")
-        typer.echo(json.dumps(_request_shown(made), indent=2, ensure_ascii=False))
-
-
-def _show_deployed(made: Plan, sessions: list[Session], *, ready: bool, as_json: bool) -> None:
-    import json
-    import shlex
-
-    from docflow.cli.deploy_sessions import upstreams
-    from docflow.deploy.backendai import keys
-
-    names = " ".join(shlex.quote(session.name) for session in sessions)
-    first = shlex.quote(sessions[0].name)
-    local = [f"http://127.0.0.1:{FIRST_LOCAL_PORT + number}" for number in range(len(sessions))]
-    gateway = upstreams([(session.id, url) for session, url in zip(sessions, local, strict=True)])
-    following = {
-        "connect": f"docflow deploy sessions connect {names}",
-        "test": f"docflow deploy sessions test {first}",
-        "logs": f"docflow deploy sessions logs {first}",
-        "kill": f"docflow deploy sessions kill {names}",
-    }
-    if as_json:
-        said = {
-            **_summary(made),
-            "ready": ready,
-            "sessions": [
-                {
-                    "name": session.name,
-                    "id": session.id,
-                    "address": url,
-                    "key_file": str(keys.folder() / f"{session.id}.key"),
-                }
-                for session, url in zip(sessions, local, strict=True)
-            ],
-            "gateway_upstreams": gateway,
-            "next": following,
-        }
-        typer.echo(json.dumps(said, indent=2, ensure_ascii=False))
-        return
-    for session, url in zip(sessions, local, strict=True):
-        typer.echo(f"session    {session.name} ({session.id})")
-        typer.echo(f"address    {url}/v1 while docflow deploy sessions connect runs")
-        typer.echo(f"key        in {keys.folder() / f'{session.id}.key'}, which only you may read")
-    typer.echo(f"model      {made.model}")
-    typer.echo(f"resources  {made.gpus} GPU, {made.memory} memory, {made.cpus} CPU each")
-    typer.echo(f'gateway    export GATEWAY_UPSTREAMS="{gateway}"')
-    for label, command in following.items():
-        typer.echo(f"{label:<10} {command}")

@@ -174,6 +174,7 @@ def connect(
     """
     from contextlib import AsyncExitStack
 
+    from docflow.cli.deploy_shown import upstreams
     from docflow.cli.terminal import complain, printable
     from docflow.deploy.backendai.tunnel import local_port
 
@@ -288,25 +289,6 @@ def kill_idle(
             await asyncio.sleep(pause)
 
     _run(sweep)
-
-
-def upstreams(found: Sequence[tuple[str, str]]) -> str:
-    """The value of GATEWAY_UPSTREAMS for sessions and their addresses, for a shell's double quotes.
-
-    The keys stand in it as the files that the shell reads them from.
-    """
-    import shlex
-
-    from docflow.deploy.backendai import keys
-
-    entries = []
-    for number, (session, url) in enumerate(found, 1):
-        name = "vllm" if number == 1 else f"vllm-{number}"
-        path = keys.folder() / f"{session}.key"
-        scheme, _, rest = url.partition("://")
-        secret = f":$(cat {shlex.quote(str(path))})@"
-        entries.append(f"{name}={scheme}://{secret}{rest}")
-    return ";".join(entries)
 
 
 def _run(work: Callable[[Manager], Awaitable[_Result]]) -> _Result:

@@ -204,7 +204,7 @@ class VllmModel:
             asked["multi_modal_data"] = {"image": images}
         pieces: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         written = _Written(self._tokens)
-        writing = self._call(self._write(asked, _parameters(sampling, form), written, pieces))
+        writing = self._call(self._write(asked, sampling, form, written, pieces))
         writing.add_done_callback(lambda _: pieces.put(None))
         while (piece := self._next(pieces)) is not None:
             if on_text is not None and not on_text(piece):
@@ -256,10 +256,15 @@ class VllmModel:
     # --- in the loop --------------------------------------------------------------------------------------------
 
     async def _write(
-        self, asked: Mapping[str, Any], parameters: Any, written: _Written, pieces: queue.SimpleQueue[str | None]
+        self,
+        asked: Mapping[str, Any],
+        sampling: Sampling,
+        form: Form | None,
+        written: _Written,
+        pieces: queue.SimpleQueue[str | None],
     ) -> None:
         with self._listed():
-            outputs = self._engine.generate(asked, parameters, uuid.uuid4().hex)
+            outputs = self._engine.generate(asked, _parameters(sampling, form), uuid.uuid4().hex)
             try:
                 async for output in outputs:
                     if piece := written.take(output):

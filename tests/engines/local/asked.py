@@ -165,7 +165,7 @@ def writing(model: Any) -> dict[str, Any]:
     shown: list[str] = []
     cut = model.chat(asked, Sampling(max_tokens=24, stop=(stop,)), on_text=kept_in(shown))
     chance = [model.chat(asked, Sampling(max_tokens=12, temperature=1.0, seed=seed)).text for seed in (1, 1, 2)]
-    bounded = model.chat(asked, Sampling(max_tokens=12, temperature=5.0, top_k=1, seed=3)).text
+    bounded = model.chat(asked, Sampling(max_tokens=12, temperature=2.0, top_k=1, seed=3)).text
     ended = model.chat(asked, Sampling(max_tokens=2000), on_text=lambda piece: not piece)
     begun = model.chat(asked, Sampling(max_tokens=8), begun="Once upon")
     return {

@@ -65,7 +65,7 @@ class Started:
     @property
     def alive(self) -> bool:
         """Whether its first process still runs."""
-        return born_of(self.pid) == self.born
+        return bool(self.born) and born_of(self.pid) == self.born
 
     @property
     def spec(self) -> str:
@@ -80,10 +80,16 @@ def born_of(pid: int) -> str:
     """
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except (OSError, ValueError):
+    except OSError:
         return ""
-    return "" if fields[0] in ("Z", "X") else f"{boot[:8]}-{fields[19]}"
+    return "" if fields[0] in ("Z", "X") else f"{_boot()}-{fields[19]}"
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+    except OSError:
+        return "boot"
 
 
 def engines_folder() -> Path:

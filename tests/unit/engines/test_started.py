@@ -60,6 +60,7 @@ def test_another_engine_of_its_name_is_not_forgotten_in_its_place() -> None:
 def test_a_process_that_has_the_number_by_chance_is_not_taken_for_the_engine() -> None:
     assert one().alive
     assert not one(born="a time long ago").alive
+    assert not one(pid=2**22 + 1, born="").alive
     ended = subprocess.Popen([sys.executable, "-c", ""])
     born = born_of(ended.pid)
     ended.wait()

@@ -20,8 +20,9 @@ Engine = Annotated[
         "--engine",
         "-e",
         metavar="ENGINE",
-        help="Who answers: embedded, sglang=URL or vllm=URL; given several times, they share the work. auto takes "
-        "those that docflow engines up started here. The embedded engine needs no download, no network and no GPU.",
+        help="Who answers: embedded, sglang=URL or vllm=URL, or a model in this process: llama_cpp=FILE.gguf, "
+        "transformers=FOLDER or vllm=FOLDER. Given several times, they share the work. auto takes those that "
+        "docflow engines up started here. The embedded engine needs no download, no network and no GPU.",
         show_default="embedded",
         rich_help_panel=RUNNING,
     ),

@@ -85,17 +85,8 @@ class _Watch:
         try:
             found = await self._manager.info(self._session.id)
         except DeployError as error:
-            if error.retryable:
-                self._away_since = self._away_since or time.monotonic()
-                if time.monotonic() - self._away_since > _UNREACHABLE_SECONDS:
-                    raise
-                return
-            self._missing += 1
-            if type(error) is not DeployError or self._missing < _LOST_AFTER:
-                if type(error) is not DeployError:
-                    raise
-                return
-            raise await self._died(f"session {name} is gone") from error
+            await self._unseen(error)
+            return
         self._missing, self._away_since = 0, 0.0
         changed, self._status = found.status != self._status, found.status
         if found.status in ENDED:
@@ -107,6 +98,19 @@ class _Watch:
             self._tell(f"{name}: {found.status}{f', {doing}' if doing else ''} ({duration(self._passed())})")
         if found.status == "RUNNING" and time.monotonic() - self._log_at > _LOG_SECONDS:
             await self._read_log()
+
+    async def _unseen(self, error: DeployError) -> None:
+        """A look that failed: once or twice does no harm, as when a manager is restarted."""
+        if error.retryable:
+            self._away_since = self._away_since or time.monotonic()
+            if time.monotonic() - self._away_since > _UNREACHABLE_SECONDS:
+                raise error
+        elif type(error) is not DeployError:  # the keys are refused: that does not go away
+            raise error
+        else:
+            self._missing += 1
+            if self._missing >= _LOST_AFTER:
+                raise await self._died(f"session {self._session.name} is gone") from error
 
     async def _read_log(self) -> None:
         """Keep the log while it can be had: an ended session's may be gone with it."""

@@ -296,7 +296,7 @@ def test_a_manager_that_cannot_be_reached_is_said_to_be(
 
 
 def test_a_slow_start_ends_the_wait_and_not_the_session(manager: Manager, capsys: pytest.CaptureFixture[str]) -> None:
-    manager.ready_after = 10_000
+    manager.life, manager.ready_after = ("RUNNING",), 10_000
     code, _, err = run(capsys, "backendai", MODEL, "-n", "slow", "--wait", "--timeout", "1")
     assert code == 6
     assert "session slow goes on" in err

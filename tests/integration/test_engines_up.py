@@ -243,6 +243,7 @@ def test_one_that_was_killed_is_listed_as_ended_and_not_used(place: Place) -> No
         (("up", "vllm", "some.gguf"), 2, "llama_cpp"),
         (("up", "vllm", "--", "--host", "0.0.0.0"), 2, "--host is docflow's to say"),
         (("up", "vllm", "--python", "/no/python"), 2, "no Python that can be run"),
+        (("up", "vllm", "--name", "../elsewhere"), 2, "is no name for an engine"),
         (("down",), 2, "name one engine, or --all"),
         (("down", "nobody"), 2, "there is no engine 'nobody' here"),
         (("logs", "nobody"), 2, "there is no engine 'nobody'"),

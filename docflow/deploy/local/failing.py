@@ -13,6 +13,8 @@ from docflow.errors import BrokenModel, ConfigError, DocflowError, EngineUnavail
 _TAIL = 200_000
 """Characters of a log that are looked at: reasons stand near its end."""
 _LINES = 12
+_HARMLESS = re.compile(r"\b(DEBUG|INFO|WARNING)\b|\w+Warning: ")
+"""Lines that are no reason, though they may speak of memory or of what cannot be imported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +123,9 @@ def reason_of(kind: str, model: Model, log: Path, code: int | None) -> DocflowEr
     ending = _Ending(kind, model, log)
     said = tail_of(log)
     if code is not None:
+        serious = "\n".join(line for line in said.splitlines() if not _HARMLESS.search(line))
         for pattern, reason in _REASONS:
-            if found := pattern.search(said):
+            if found := pattern.search(serious):
                 return reason(ending, found.group(0).strip()[:300])
     if code == -9:
         return _no_memory(ending, "")  # killed, and not by docflow: by the system, as a rule for its memory

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shlex
 import shutil
@@ -33,6 +34,7 @@ PORTS: dict[str, int] = {"sglang": 30_000, "vllm": 30_001}
 LOOK_SECONDS = 0.5
 _NOT_PASSED_ON = ("PYTHONPATH", "PYTHONHOME", "PYTHONWARNINGS", "PYTHONSTARTUP", "VIRTUAL_ENV", "CI")
 _MODULES = {"sglang": "sglang.launch_server", "vllm": "vllm.entrypoints.openai.api_server"}
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,39}")  # also that of its log
 _NAMES = {"sglang": "SGLang", "vllm": "vLLM"}
 
 
@@ -105,6 +107,10 @@ def prepare(wanted: Wanted, settings: Settings, tell: Tell, *, dry: bool = False
             f"{_NAMES[wanted.kind]} runs on Linux only", hint="Name a server elsewhere: --engine vllm=http://HOST:PORT."
         )
     name = wanted.name or wanted.kind
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"{name!r} is no name for an engine", hint="Take letters, digits, - and _, at most 40 of them."
+        )
     alias = Configs(settings.models).aliases.get(wanted.model)
     model = model_named(alias.model_id if alias else wanted.model)
     _refuse_second(name, model, Register())

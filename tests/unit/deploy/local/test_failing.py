@@ -45,7 +45,7 @@ def test_a_reason_is_recognised(line: str, kind: type[DocflowError], said: str, 
 
 def test_what_is_not_recognised_is_shown_with_the_place_of_the_log(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text("\n".join(f"line {number}" for number in range(100)))
+    log.write_text("INFO 11-21 to avoid running out of memory, ...\n" + "\n".join(f"line {n}" for n in range(100)))
     error = reason_of("vllm", MODEL, log, 7)
     assert "ended with 7" in error.message
     assert "line 99" in error.message

@@ -12,6 +12,7 @@ import stat
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ import docflow
 from docflow.deploy.local import process
 from docflow.engines.started import Register, Started, born_of
 from tests.engines.instant import InstantServer
+from tests.engines.stand_in import Guarded
 
 ROOT = Path(__file__).parents[2]
 SAMPLE = ROOT / "samples" / "starter" / "documents" / "receipt-001.jpg"
@@ -261,29 +263,54 @@ def test_what_cannot_be_is_said_with_the_next_step(
     assert Register().all() == []
 
 
+def registered(url: str, key: str = "") -> Started:
+    """An engine in the register: this process, as if it were one."""
+    pid = os.getpid()
+    started = Started(
+        name="vllm",
+        kind="vllm",
+        url=url,
+        pid=pid,
+        born=born_of(pid),
+        model="small",
+        served="small",
+        device="cpu",
+        command=("python",),
+        log="",
+        scratch="",
+        at=0.0,
+        key=key,
+    )
+    Register().put(started)
+    return started
+
+
 def test_python_names_auto_as_the_command_line_does() -> None:
     with InstantServer("vllm", model="small") as server:
-        pid = os.getpid()
-        started = Started(
-            name="vllm",
-            kind="vllm",
-            url=server.url,
-            pid=pid,
-            born=born_of(pid),
-            model="small",
-            served="small",
-            device="cpu",
-            command=("python",),
-            log="",
-            scratch="",
-            at=0.0,
-        )
-        Register().put(started)
+        registered(server.url)
         run = docflow.extract(SAMPLE, program="receipt", engine="auto")
-        Register().remove(started)
     assert run.engine == "vllm"
     assert run.results[0].model == "small"
     assert run.notes[0] == f"engine auto: vllm at 127.0.0.1:{server.port} (small)"
+
+
+def test_the_service_names_auto_and_knows_the_key() -> None:
+    with Guarded("a key", kind="vllm", model="small") as server:
+        registered(server.url, "a key")
+        command = [sys.executable, "-m", "docflow", "serve", "--engine", "auto", "--port", "0"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as service:
+            assert service.stdout is not None
+            try:
+                assert service.stdout.readline().strip() == f"engine auto: vllm at 127.0.0.1:{server.port} (small)"
+                url = service.stdout.readline().split()[3]
+                body = {"model": "small", "messages": [{"role": "user", "content": "hello"}]}
+                request = urllib.request.Request(
+                    f"{url}/v1/chat/completions", json.dumps(body).encode(), {"content-type": "application/json"}
+                )
+                with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
+                    assert json.load(answer)["model"] == "small"
+            finally:
+                service.terminate()
 
 
 def test_a_dry_run_prints_the_command_and_starts_nothing(place: Place) -> None:

@@ -9,7 +9,6 @@ import sysconfig
 from pathlib import Path
 from typing import Any
 
-from tests.engines.conftest import ROOT
 from tests.engines.kit import environments
 
 CHECKOUT = Path(__file__).parents[3]
@@ -39,6 +38,8 @@ def environment_for(scratch: Path) -> dict[str, str]:
 
 def facts_of(script: Path, scratch: Path, seconds: float, *arguments: str) -> dict[str, Any]:
     """The JSON object that a script prints last. Asserts that it ends well."""
+    from tests.engines.conftest import ROOT  # here: importing it takes variables out of the environment
+
     python = environments.environment(ROOT, "vllm") / "bin" / "python"
     ended = subprocess.run(
         [python, script, environments.model(ROOT), *arguments],

@@ -37,11 +37,16 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         pytest.fail(str(error))
 
 
-@pytest.fixture(scope="module")
-def facts(tmp_path_factory: pytest.TempPathFactory) -> Facts:
+@pytest.fixture(scope="module", params=["transformers", "vllm"])
+def facts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Facts:
+    """What came of it with one of the two."""
+    return {"mode": request.param, **of_process(request.param, tmp_path_factory)}
+
+
+def of_process(what: str, tmp_path_factory: pytest.TempPathFactory) -> Facts:
     if not WANTED:
         pytest.skip("no engines: `make test-engines` has their environments")
-    return facts_of(Path(__file__).with_name("on_manager.py"), tmp_path_factory.mktemp("manager"), SECONDS)
+    return facts_of(Path(__file__).with_name("on_manager.py"), tmp_path_factory.mktemp("manager"), SECONDS, what)
 
 
 def llama_manager(files: Path, **more: Any) -> UnifiedModelManager:
@@ -52,31 +57,31 @@ def llama_manager(files: Path, **more: Any) -> UnifiedModelManager:
     return UnifiedModelManager(settings, backends_here={"llama_cpp": LLAMA})
 
 
-@pytest.mark.parametrize("mode", ["transformers", "vllm"])
-def test_the_manager_answers_by_the_real_libraries(facts: Facts, mode: str) -> None:
+def test_the_manager_answers_by_the_real_libraries(facts: Facts) -> None:
     assert facts["flags"][:2] == [True, True]
-    found = facts[mode]
-    assert (found["active"], found["described"]["backend"], found["described"]["loaded"]) == (mode, mode, True)
-    assert found["described"]["context"] == 2048
-    assert found["default"]["model"] == "short"
-    assert found["default"]["usage"]["completion_tokens"] == 3
-    assert found["default"]["usage"]["prompt_tokens"] > 5  # the image is among them
-    assert json.loads(found["schema"]["choices"][0]["message"]["content"])["kind"] in ("receipt", "invoice")
-    assert found["completion"]["usage"]["completion_tokens"] == 4
-    assert found["stream"] == found["whole"]["content"]
-    assert found["embed"][0] == "CannotEmbed"
-    assert found["too long"][0] == "EngineRefused"
-    assert found["again"][0]["text"] == found["completion"]["choices"][0]["text"]
+    mode, described = facts["mode"], facts["described"]
+    assert (facts["active"], described["backend"], described["loaded"]) == (mode, mode, True)
+    assert described["context"] == 2048
+    assert facts["default"]["model"] == "short"
+    assert facts["default"]["usage"]["completion_tokens"] == 3
+    assert facts["default"]["usage"]["prompt_tokens"] > 5  # the image is among them
+    assert json.loads(facts["schema"]["choices"][0]["message"]["content"])["kind"] in ("receipt", "invoice")
+    assert facts["completion"]["usage"]["completion_tokens"] == 4
+    assert facts["stream"] == facts["whole"]["content"]
+    assert facts["embed"][0] == "CannotEmbed"
+    assert facts["too long"][0] == "EngineRefused"
+    assert facts["again"][0]["text"] == facts["completion"]["choices"][0]["text"]
 
 
-@pytest.mark.parametrize("mode", ["transformers", "vllm"])
-def test_unloading_gives_the_memory_back(facts: Facts, mode: str) -> None:
-    before, after = facts[mode]["memory"]
+def test_unloading_gives_the_memory_back(facts: Facts) -> None:
+    before, after = facts["memory"]
     assert after < before
 
 
-def test_what_the_real_libraries_cannot_load_is_said_by_the_models_name(facts: Facts) -> None:
-    refused = facts["refused"]
+def test_what_the_real_libraries_cannot_load_is_said_by_the_models_name(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    refused = of_process("refused", tmp_path_factory)
     assert refused["memory"][0] == "NotEnoughMemory"
     assert refused["damaged"][:2] == ["BrokenModel", "model.safetensors is damaged: it is cut off"]
     assert refused["absent"][0] == "ModelNotFound"

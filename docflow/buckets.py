@@ -336,16 +336,16 @@ def listed(folder: Place, pattern: str) -> list[Place]:
 def _store(scheme: str, bucket: str, patient: bool = True) -> ObjectStore:
     """The client of one bucket; one a process, safe to use from several threads.
 
-    A server that answers 500 or 503 is asked again for about 40 s (1 s where not ``patient``), one that takes
+    A server that answers 500 or 503 is asked again for about 40 s (5 s where not ``patient``), one that takes
     connections and says nothing for two to three minutes (half a minute).
     """
     from obstore import store
 
     second = dt.timedelta(seconds=1)
     retries: RetryConfig = {
-        "max_retries": 8 if patient else 2,
-        "retry_timeout": 120 * second,
-        "backoff": {"init_backoff": 0.2 * second, "max_backoff": 15 * second, "base": 2},
+        "max_retries": 8 if patient else 5,
+        "retry_timeout": (120 if patient else 20) * second,
+        "backoff": {"init_backoff": 0.2 * second, "max_backoff": (15 if patient else 2) * second, "base": 2},
     }
     client: ClientConfig = {
         "connect_timeout": 10 * second,

@@ -69,6 +69,7 @@ class ScaledExecution(Execution):
         self._numbers = itertools.count(1)
         self._at_work = self._begun = 0
         self._room = threading.Condition()
+        self._waits = False
         self._last_put = 0.0
         self._seconds_each: float | None = None
         self._standing: dict[str, Run] = {}
@@ -346,6 +347,8 @@ class ScaledExecution(Execution):
                 standing.files, standing.counts = said["files"], Counter(said["counts"])
 
     def now(self) -> Progress:
+        # Without the lock: the answer comes through Dask's loop, and what workers tell through that takes the lock.
+        self._waits = not self.run.seconds and not self._cluster.threads
         with self._lock:
             settled, standing = super().now(), list(self._standing.values())
         counts = sum((run.counts for run in standing), Counter[str]())
@@ -358,9 +361,7 @@ class ScaledExecution(Execution):
         )
 
     def _note(self) -> str | None:
-        if not self.run.seconds and not self._cluster.threads:
-            return "waiting for a worker of Dask"
-        return super()._note()
+        return "waiting for a worker of Dask" if self._waits else super()._note()
 
     def stop(self) -> None:
         super().stop()

@@ -27,6 +27,8 @@ import docflow
 from docflow.cli.schedule import add
 from docflow.errors import UsageError
 from docflow.runs import RunOptions, execute
+from docflow.runs.dask_cluster import Cluster
+from docflow.runs.scaling import ScaledExecution
 from docflow.settings import Settings, load_settings
 from tests.engines.instant import InstantServer
 from tests.engines.loopback import Received
@@ -110,6 +112,32 @@ def test_two_workers_of_this_machine_give_the_rows_of_a_direct_run(scans: Path, 
     assert (seen[-1].done, seen[-1].total) == (COUNT, COUNT)
     assert not own_workers()
     assert [path.suffix for path in (dask / "runs").iterdir()] == [".json"]
+
+
+def test_what_workers_tell_is_heard_while_the_progress_asks_for_their_number(
+    scans: Path, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The answer comes through the loop in which workers are heard: a lock held for both would hold the run up."""
+    asked, heard = Cluster.threads.fget, []
+
+    def threads(cluster: Cluster) -> int:
+        if threading.current_thread().name == "run-progress":
+            said = threading.Thread(target=execution._heard, args=({"order": "", "run": ""},), daemon=True)
+            said.start()
+            said.join(10)
+            heard.append(not said.is_alive())
+        return asked(cluster)
+
+    monkeypatch.setattr(Cluster, "threads", property(threads))
+    options = RunOptions(
+        sources=(scans,), program="receipt", engine=engine, out=tmp_path / "out",
+        settings=plain(dask__workers=1), runner="dask",
+    )  # fmt: skip
+    with ScaledExecution(options, lambda progress: None) as execution:
+        run = execution.run_direct()
+    assert (run.documents, run.failed) == (COUNT, 1)
+    assert heard
+    assert all(heard)
 
 
 def test_a_running_cluster_of_four_workers_does_a_run_and_skips_it_the_next_time(

@@ -21,7 +21,7 @@ from docflow.engines.local.backends import has_gpu
 from docflow.engines.local.gguf_file import GgufFile, read_gguf, read_parts
 from docflow.engines.local.llama_eyes import Chunk
 from docflow.engines.local.llama_grammar import grammar_of
-from docflow.engines.local.llama_library import PACKAGE, missing_package
+from docflow.engines.local.llama_library import PACKAGE, library, missing_package
 from docflow.engines.local.llama_memory import bytes_needed, context_of, embeds, free_bytes, ranks
 from docflow.engines.local.llama_opened import Opened, Opening
 from docflow.engines.local.llama_prompt import Part, Text, prompt_of
@@ -101,7 +101,9 @@ def _check_memory(config: ModelConfig, needed: int) -> None:
 
 def _gpu_layers(config: ModelConfig) -> int:
     """Layers on a GPU: -1 for as many as there are, and none where there is no GPU."""
-    if config.device == "cpu" or (config.device == "auto" and not has_gpu()):
+    if config.device == "cpu":
+        return 0
+    if config.device == "auto" and not (has_gpu() and library().llama.llama_supports_gpu_offload()):
         return 0
     return _ALL_LAYERS if config.device == "cuda" and config.gpu_layers < 0 else config.gpu_layers
 

@@ -7,3 +7,4 @@ from pathlib import Path
 
 SAMPLES = Path(__file__).resolve().parents[3] / "samples"
 sys.path.insert(0, str(SAMPLES))
+sys.path.insert(0, str(SAMPLES / "models" / "docflow-tiny"))

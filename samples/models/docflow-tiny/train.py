@@ -1,0 +1,147 @@
+"""Train docflow-tiny: ``python samples/models/docflow-tiny/train.py DIR [--steps N]``; the same command goes on.
+
+``--export FOLDER`` writes what was learned so far as a model, ``--evaluate ENGINE`` reads receipts that it never saw
+with docflow's receipt program and prints what was right (``transformers=FOLDER``, ``vllm=URL``, ``sglang=URL``).
+Training needs torch beside docflow and the samples' dependencies, exporting transformers, too. SIGTERM ends the
+training within seconds, with a checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import torch
+from tiny_reader.model import Shape
+from tiny_reader.questions import vocabulary
+from tiny_reader.training import Plan, Run
+
+SAVE_SECONDS = 120
+CHECK_STEPS = 100
+LOG_STEPS = 10
+
+
+class Stop:
+    """Set by SIGTERM or SIGINT; looked at between steps."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        self.asked = True
+
+
+def main() -> int:
+    options = arguments()
+    if options.evaluate:
+        from tiny_reader.evaluation import evaluate
+
+        print(json.dumps(evaluate(options.evaluate, options.count).as_dict(), indent=1))
+        return 0
+    torch.set_num_threads(options.threads)
+    plan = Plan(
+        seed=options.seeds[0],
+        steps=options.steps,
+        rate=options.rate,
+        tokens=options.tokens,
+        optimizer=options.optimizer,
+        warm_up=options.warm_up,
+    )
+    shape = Shape(vocabulary().size, hidden=options.hidden, heads=options.hidden // 32, layers=options.layers)
+    if options.export:
+        return write(begun(plan, shape, options.folder / f"seed-{plan.seed}"), options.export)
+    stop = Stop()
+    runs = []
+    for seed in options.seeds:
+        run = begun(replace(plan, seed=seed), shape, options.folder / f"seed-{seed}")
+        if len(options.seeds) > 1:
+            train(run, stop, until=options.trial_steps)
+        runs.append(run)
+    if stop.asked:
+        return 0
+    best = min(runs, key=lambda run: (-run.progress.level, sum(run.progress.losses.values())))
+    return train(best, stop, until=options.steps)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description="Train docflow-tiny.")
+    parser.add_argument("folder", type=Path, help="where checkpoints and logs are kept, a folder a seed")
+    parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[1])
+    parser.add_argument("--trial-steps", type=int, default=1500, help="of several seeds the best after so many goes on")
+    parser.add_argument("--steps", type=int, default=100_000, help="the learning rate falls over the last fifth")
+    parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--warm-up", type=int, default=100)
+    parser.add_argument("--tokens", type=int, default=6000, help="a batch's, pages and text together")
+    parser.add_argument("--optimizer", choices=("muon", "adam"), default="muon")
+    parser.add_argument("--hidden", type=int, default=192)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the model of the (first) seed and end")
+    parser.add_argument("--evaluate", metavar="ENGINE", help="read receipts on an engine and end")
+    parser.add_argument("--count", type=int, default=60, help="how many receipts are read (60)")
+    return parser.parse_args()
+
+
+def begun(plan: Plan, shape: Shape, folder: Path) -> Run:
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run = Run(plan, shape, folder, device, vocabulary())
+    went_on = run.restore()
+    folder.mkdir(parents=True, exist_ok=True)
+    parameters = sum(weights.numel() for weights in run.model.parameters())
+    log(run, {"begins": "again" if went_on else "anew", "step": run.step, "parameters": parameters, "plan": vars(plan)})
+    return run
+
+
+def train(run: Run, stop: Stop, until: int) -> int:
+    saved = time.process_time()
+    while run.step < until and not stop.asked:
+        seen = run.learn()
+        if run.step % LOG_STEPS == 0 or seen["advanced"]:
+            log(run, seen)
+        if run.step % CHECK_STEPS == 0:
+            log(run, {"step": run.step, "level": run.progress.level, "validation": run.validate()})
+            if run.progress.hopeless:
+                log(run, {"step": run.step, "stops": "no field was ever right"})
+                run.save()
+                return 1
+        if time.process_time() - saved > SAVE_SECONDS:
+            run.save()
+            saved = time.process_time()
+    run.save()
+    log(run, {"ends": "asked to" if stop.asked else "done", "step": run.step, "progress": run.progress.as_dict()})
+    return 0
+
+
+def write(run: Run, folder: Path) -> int:
+    """Export the averaged weights."""
+    from tiny_reader.export import export
+
+    if not run.step:
+        print(f"there is no checkpoint in {run.folder}", file=sys.stderr)
+        return 1
+    run.load_weights(run.average)
+    export(run.model, run.vocabulary, folder)
+    print(f"step {run.step} is in {folder}")
+    return 0
+
+
+def log(run: Run, what: dict[str, Any]) -> None:
+    line = json.dumps({"time": time.strftime("%H:%M:%S"), "cpu": round(run.spent(), 1), **what})
+    with (run.folder / "log.jsonl").open("a") as stream:
+        stream.write(line + "\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -64,7 +64,7 @@ class LitellmUpstream:
     def __init__(self, spec: Upstream, gateway: GatewaySettings) -> None:
         """Raises ConfigError where the package or the provider's key is missing."""
         self._spec, self._gateway = spec, gateway
-        self._litellm = _package(spec)
+        self._litellm: Any = _package(spec)
         self._litellm.suppress_debug_info = True  # else each failure prints an invitation to report it
         missing = _missing_keys(self._litellm, spec)
         if missing:

@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from docflow.engines.chat import choice_regex
@@ -134,6 +134,7 @@ _PATTERNS = st.recursive(st.tuples(_ATOMS, _REPEATS).map("".join), _grown, max_l
 
 
 @given(st.data())
+@settings(max_examples=50)
 def test_the_grammar_of_an_expression_takes_what_the_expression_matches(data: st.DataObject) -> None:
     pattern = data.draw(_PATTERNS)
     try:
@@ -180,7 +181,7 @@ def test_any_text_is_a_grammar_or_is_refused(pattern: str) -> None:
         r"\ud800",
         "a\\",
         f"a{{{MOST_REPEATS + 1}}}",
-        "((a{,30}){,30}){,30}",
+        "((a{,40}){,40}){,40}",
         "a{2,1}",
         "(" * 101 + "a" + ")" * 101,
     ],

@@ -18,7 +18,7 @@ from tests.engines.kit.environments import HERE, KitError
 REQUIREMENTS = HERE / "llama.txt"
 _OURS = HERE / "llama.cmake"
 # llama-cpp-python comes as source alone. For models this small nothing needs to be fast: no optimiser, no kernels for
-# packed weights, the libraries that Python calls and nothing else. That is 135 seconds of compiling in place of 1,000.
+# packed weights, the libraries that Python calls and nothing else. That takes three minutes of one core.
 _BUILD = {
     "CMAKE_ARGS": " ".join(
         [
@@ -33,7 +33,7 @@ _BUILD = {
 
 
 def packages(root: Path) -> Path:
-    """The folder with llama-cpp-python and gguf, built when it is not there: some minutes of compiling."""
+    """The folder with llama-cpp-python and gguf, built when it is not there."""
     return _built(root, "llama", [REQUIREMENTS, _OURS, Path(__file__)], lambda folder: _install(root, folder))
 
 

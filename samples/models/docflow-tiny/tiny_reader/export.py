@@ -101,7 +101,7 @@ def state_of(reader: Reader) -> dict[str, Tensor]:
     """The weights under transformers' names; a patch's gray weights are spread over three channels and two frames."""
     own: Mapping[str, Tensor] = reader.state_dict()
     out = {f"model.{name}": value for name, value in own.items() if name not in ("shift", "visual.gray")}
-    gray = reader.visual.patch_weights().detach().view(-1, 1, 1, CELL, CELL)
+    gray = reader.visual.gray.detach().view(-1, 1, 1, CELL, CELL)
     channels = torch.tensor(DEVIATION).view(1, 3, 1, 1, 1) / 6
     out["model.visual.patch_embed.proj.weight"] = (gray * channels.to(gray.device)).expand(-1, 3, 2, CELL, CELL).clone()
     return out

@@ -104,17 +104,12 @@ class Vision(nn.Module):
         size = width // shape.vision_heads
         self.frequencies = [10000.0 ** (-4 * i / size) for i in range(size // 4)]
 
-    def patch_weights(self) -> Tensor:
-        """The gray weights of a patch: without a sum, so that white paper is nothing."""
-        flat = self.gray.flatten(1)
-        return flat - flat.mean(1, keepdim=True)
-
     def forward(self, batch: Batch, glyphs: Tensor) -> Tensor:
-        weights = self.patch_weights().view(-1, CELL, CELL)
         ink = glyphs.flatten(1)
-        first = -(ink @ weights[:, :, : CELL // 2].reshape(weights.shape[0], -1).t())
-        second = -(ink @ weights[:, :, CELL // 2 :].reshape(weights.shape[0], -1).t())
-        x = functional.embedding(batch.left, first) + functional.embedding(batch.right, second)
+        first = -(ink @ self.gray[:, :, : CELL // 2].flatten(1).t())
+        second = -(ink @ self.gray[:, :, CELL // 2 :].flatten(1).t())
+        paper = self.gray.sum((1, 2)) * (1 - sum(MEAN) / 3)  # what a patch is made of before anything is printed on it
+        x = functional.embedding(batch.left, first) + functional.embedding(batch.right, second) + paper
         cos, sin = self.rotation(batch.rows, batch.columns, x)
         for block in self.blocks:
             x = block(x, cos, sin)
@@ -232,11 +227,11 @@ class Reader(nn.Module):
         for block in self.visual.blocks:
             block.attn["proj"].weight.mul_(0.5)
             block.mlp["fc2"].weight.mul_(0.5)
-        self._begin_patches(glyphs)
+        self._begin_patches(glyphs, dice)
         self._begin_neighbours()
         self._begin_copying()
 
-    def _begin_patches(self, glyphs: Tensor) -> None:
+    def _begin_patches(self, glyphs: Tensor, dice: torch.Generator) -> None:
         """Half of the patch weights tell the glyphs of the left half of a cell apart, half those of the right."""
         half = self.shape.vision_width // 2
         ink = glyphs.flatten(1)
@@ -248,6 +243,10 @@ class Reader(nn.Module):
         self.visual.gray.zero_()
         self.visual.gray[:count, :, : CELL // 2] = codes
         self.visual.gray[half : half + count, :, CELL // 2 :] = codes
+        self.visual.gray -= self.visual.gray.mean((1, 2), keepdim=True)
+        # Paper must not be nothing: a norm would make of nothing whatever rounding leaves of it.
+        paper = 0.5 * torch.randn(self.shape.vision_width, 1, 1, generator=dice)
+        self.visual.gray += paper / (CELL * CELL * (1 - sum(MEAN) / 3))
 
     def _begin_neighbours(self) -> None:
         width = self.shape.vision_width

@@ -64,7 +64,7 @@ class LitellmUpstream:
     def __init__(self, spec: Upstream, gateway: GatewaySettings) -> None:
         """Raises ConfigError where the package or the provider's key is missing."""
         self._spec, self._gateway = spec, gateway
-        self._litellm: Any = _package(spec)
+        self._litellm = _package(spec)
         self._litellm.suppress_debug_info = True  # else each failure prints an invitation to report it
         missing = _missing_keys(self._litellm, spec)
         if missing:
@@ -149,7 +149,7 @@ class LitellmUpstream:
         return failure
 
 
-def _package(spec: Upstream) -> ModuleType:
+def _package(spec: Upstream) -> Any:
     os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it fetches a list of prices when imported
     try:
         return importlib.import_module("litellm")

@@ -25,8 +25,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 def listing(url: Url = None, as_json: AsJson = False) -> None:
     """List the models that can be named: aliases, GGUF files, and what was downloaded from the Hub.
 
-    For each: who would run it, the memory it needs, and whether it fits now. With --url, a service's models, and which
-    of them are loaded. The key of a service that wants one is DOCFLOW_API_KEY.
+    For each: who would run it, the memory it needs, and whether it fits now; where no backend is installed, what is
+    missing. With --url, a service's models, and which of them are loaded. The key of a service that wants one is
+    DOCFLOW_API_KEY.
 
     Examples:
 
@@ -161,14 +162,16 @@ def _remote(url: str, settings: Settings) -> Any:
 def _local_list(settings: Settings) -> dict[str, Any]:
     import asyncio
 
+    from docflow.engines.local import backends
     from docflow.models import UnifiedModelManager
 
     async def ask() -> dict[str, Any]:
-        async with UnifiedModelManager(settings) as manager:
+        async with UnifiedModelManager(settings, only_to_list=True) as manager:
             return {
                 "default": manager.settings.default,
-                "active_backend": manager.active_backend,
+                "active_backend": manager.active_backend or None,
                 "backends": list(manager.managers),
+                "missing": {name: why for name in backends.TABLE if (why := backends.why_not(name))},
                 "models": await manager.list_models(),
             }
 
@@ -218,24 +221,45 @@ def _show(listed: dict[str, Any]) -> None:
 
     console = output_console()
     table = plain_table()
-    for title in ("model", "backend", "memory", "", "remarks"):
+    sizes = any(one["memory_bytes"] is not None for one in listed["models"])  # else room for the remarks
+    for title in ("model", *(("backend", "memory") if sizes else ()), "", "remarks"):
         table.add_column(title, overflow="fold", no_wrap=title != "remarks")
     for one in listed["models"]:
         word, style = _state(one)
         size = "" if one["memory_bytes"] is None else gib(int(one["memory_bytes"]))
+        run_by = (str(one["backend"] or "").replace("_", "-"), size) if sizes else ()
         remarks = [f"= {one['alias']}"] if one["alias"] else []
         remarks += [one["problem"]] if one["problem"] and one["present"] else []
         remarks += ["default"] if one["id"] == listed["default"] else []
         table.add_row(
             printable(one["id"]),
-            str(one["backend"] or "").replace("_", "-"),
-            size,
+            *run_by,
             Text(word, style=style),
             printable("; ".join(remarks)),
         )
     console.print(table)
-    who = ", ".join(str(name).replace("_", "-") for name in listed["backends"])
-    console.print(f"Backends here: {who}. Names that leave it open go to {listed['active_backend'].replace('_', '-')}.")
+    active = listed["active_backend"]
+    if active:
+        who = ", ".join(str(name).replace("_", "-") for name in listed["backends"])
+        console.print(f"Backends here: {who}. Names that leave it open go to {active.replace('_', '-')}.")
+    else:
+        _show_missing(listed)
+
+
+def _show_missing(listed: dict[str, Any]) -> None:
+    """What is said in place of the backends where none can be used, or not the one that the settings name."""
+    from docflow.cli.terminal import output_console, printable
+    from docflow.engines.local.backends import EXTRAS
+
+    console = output_console()
+    if listed["backends"]:
+        console.print("The backend that models.mode names cannot be used here:")
+    else:
+        console.print("No backend can be used here, so none of these can be loaded:")
+    for name, why in listed["missing"].items():
+        console.print(f"  {name.replace('_', '-')}: {printable(why)}", markup=False)
+        if name in EXTRAS and "not installed" in why:
+            console.print(f'    pip install "docflow[{EXTRAS[name]}]"', markup=False)
 
 
 def _state(one: dict[str, Any]) -> tuple[str, str]:

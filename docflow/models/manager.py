@@ -14,7 +14,7 @@ from typing import Any
 from docflow.engines.chat import Reply
 from docflow.engines.local import backends
 from docflow.engines.local.model import Backend, LocalModel, ModelConfig
-from docflow.errors import DocflowError, EngineError, ModelBusy
+from docflow.errors import DocflowError, EngineError, EngineUnavailable, ModelBusy
 from docflow.models import replies, requests
 from docflow.models.catalogue import Catalogue
 from docflow.models.configs import Configs
@@ -49,11 +49,13 @@ class UnifiedModelManager:
         *,
         backends_here: Mapping[str, Backend] | None = None,
         memory: Memory | None = None,
+        only_to_list: bool = False,
     ) -> None:
         """``backends_here`` are those to use; by default all that can be used on this machine.
 
         Raises ConfigError for settings that cannot be, EngineUnavailable where no backend can be used, or not the one
-        that ``models.mode`` names.
+        that ``models.mode`` names. With ``only_to_list`` that is no error: ``active_backend`` is "" then, and models
+        can be listed, each with its ``problem``.
         """
         chosen = settings.models
         self.settings = chosen
@@ -67,7 +69,12 @@ class UnifiedModelManager:
         self.managers: dict[str, BackendManager] = {}
         for name, backend in backends_here.items():
             self.add(name, backend)
-        self.active_backend = _active(chosen.mode, tuple(self.managers))
+        try:
+            self.active_backend = _active(chosen.mode, tuple(self.managers))
+        except EngineUnavailable:
+            if not only_to_list:
+                raise
+            self.active_backend = ""
         self.catalogue = Catalogue(chosen.folder or settings.cache_dir / "models")
         self.router = Router(Configs(chosen), self.catalogue, tuple(self.managers), self.active_backend)
         self._sizes: dict[tuple[str, ModelConfig], tuple[int, int]] = {}

@@ -128,3 +128,36 @@ def test_the_list_tells_who_would_run_a_model_and_whether_it_fits(
     assert lines["small.gguf"] == "small.gguf llama-cpp 1 MiB fits"
     assert lines["team/large.gguf"] == "team/large.gguf llama-cpp 101 MiB too large"
     assert lines["llama3-8b"] == "llama3-8b not here = meta-llama/Meta-Llama-3-8B-Instruct; default"
+
+
+@pytest.mark.parametrize("mode", ["auto", "vllm"])
+def test_without_any_backend_models_are_listed_with_what_is_missing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    nothing = Words()
+    monkeypatch.setattr(nothing, "missing", lambda: "some-package")
+    monkeypatch.setattr(backends, "backend", lambda name: nothing)
+    monkeypatch.setattr(backends, "TABLE", {"vllm": "unused", "llama_cpp": "unused"})
+    monkeypatch.setenv("DOCFLOW_MODELS__MODE", mode)
+    assert run("list") == 0
+    said = capsys.readouterr().out
+    for part in ("qwen2-vl-2b", "cannot"):  # of the Hub, and a file that is here
+        assert part in said
+    assert "No backend can be used here" in said
+    assert "llama-cpp: the package some-package is not installed" in said
+    assert 'pip install "docflow[llama-cpp]"' in said
+    assert run("list", "--json") == 0
+    listed = json.loads(capsys.readouterr().out)
+    assert (listed["active_backend"], listed["backends"], set(listed["missing"])) == (None, [], {"vllm", "llama_cpp"})
+
+
+def test_a_backend_that_the_settings_name_and_that_is_missing_does_not_end_the_list(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there, nothing = Words(), Words()
+    monkeypatch.setattr(nothing, "missing", lambda: "vllm")
+    monkeypatch.setattr(backends, "backend", lambda name: nothing if name == "vllm" else there)
+    monkeypatch.setattr(backends, "TABLE", {"vllm": "unused", "llama_cpp": "unused"})
+    monkeypatch.setenv("DOCFLOW_MODELS__MODE", "vllm")
+    assert run("list") == 0
+    assert "The backend that models.mode names cannot be used here:\n  vllm: the package" in capsys.readouterr().out

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 RESOURCES = "Resources"
 SERVER = "The server"
+_ALL_PRESETS_COLUMNS = 95
+"""Of a terminal, for the whole table of presets."""
 
 
 def backendai(
@@ -300,10 +302,16 @@ def presets(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
 
         typer.echo(json.dumps({name: preset.model_dump() for name, preset in known().items()}, indent=2))
         return
+    console = output_console()
+    columns = ["model", "for", "GPUs", "memory", "context", "weights", "quantised"]
+    if console.width < _ALL_PRESETS_COLUMNS:  # numbers and names whole, rather than a bit of everything
+        columns.remove("quantised")
     table = plain_table()
-    for column in ("model", "for", "GPUs", "memory", "context", "weights", "quantised"):
-        table.add_column(column, no_wrap=True, justify="left" if column in ("model", "for", "quantised") else "right")
+    for column in columns:
+        left = column in ("model", "for", "quantised")
+        table.add_column(column, no_wrap=column != "for", justify="left" if left else "right")
     for name, preset in known().items():
+        quantised = preset.quantization or ("as " + ", ".join(preset.quantized) if preset.quantized else "")
         table.add_row(
             name,
             preset.about,
@@ -311,9 +319,9 @@ def presets(as_json: Annotated[bool, typer.Option("--json", help="Print one JSON
             preset.memory,
             f"{preset.context:,}",
             f"{preset.weights:g} GB",
-            preset.quantization or ("as " + ", ".join(preset.quantized) if preset.quantized else ""),
+            *([quantised] if "quantised" in columns else ()),
         )
-    output_console().print(table)
+    console.print(table)
 
 
 def scripts(

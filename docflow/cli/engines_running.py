@@ -65,6 +65,7 @@ def logs(
         docflow engines logs vllm -n 500
         docflow engines logs vllm -f
     """
+    from docflow.cli.terminal import error_console, printable
     from docflow.engines.started import Register, engines_folder
     from docflow.errors import UsageError
 
@@ -77,6 +78,8 @@ def logs(
         secret = there.key if there else ""  # SGLang writes all its settings into its log
         for line in kept[len(kept) - min(lines, len(kept)) :]:
             _print_line(line, secret)
+        if not kept:
+            error_console().print(f"{printable(name)} has written nothing: {printable(log)} is empty.")
         while follow:
             if line := file.readline():
                 _print_line(line, secret)

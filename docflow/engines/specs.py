@@ -70,14 +70,15 @@ class EngineSpec:
                 )
             raise ConfigError(
                 f"there is no engine {without_credentials(name)!r}",
-                hint="Engines are embedded, sglang=URL, vllm=URL, and models in this process: llama_cpp=FILE.gguf, "
-                "transformers=FOLDER, vllm=FOLDER.",
+                hint="Engines are embedded, sglang=URL, vllm=URL, auto (what docflow engines up started), and models "
+                "in this process: llama_cpp=FILE.gguf, transformers=FOLDER, vllm=FOLDER.",
             )
         if bool(target) != bool(examples[name]):
             wanted = f"{name}={examples[name]}" if examples[name] else name
-            raise ConfigError(
-                f"engine {without_credentials(entry)!r} is not well formed", hint=f"Write --engine {wanted}."
-            )
+            hint = f"Write --engine {wanted}."
+            if name in SERVERS:
+                hint += " --engine auto takes what docflow engines up started."
+            raise ConfigError(f"engine {without_credentials(entry)!r} is not well formed", hint=hint)
         if name in MODELS and (name not in SERVERS or names_model(target)):
             return cls._model(name, target)
         return cls._server(name, target) if name in SERVERS else cls(name, target)

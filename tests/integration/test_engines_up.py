@@ -263,6 +263,13 @@ def test_what_cannot_be_is_said_with_the_next_step(
     assert Register().all() == []
 
 
+def test_an_empty_log_is_said_to_be_empty(place: Place) -> None:
+    silent = place.docflow("engines", "up", "vllm", str(place.model), "--device", "cpu", "--python", "/bin/true")
+    assert silent.returncode == 3
+    assert "before it was ready, and wrote nothing" in silent.stderr
+    assert "vllm has written nothing" in place.docflow("engines", "logs", "vllm").stderr
+
+
 def registered(url: str, key: str = "") -> Started:
     """An engine in the register: this process, as if it were one."""
     pid = os.getpid()

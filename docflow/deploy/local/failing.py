@@ -134,7 +134,8 @@ def reason_of(kind: str, model: Model, log: Path, code: int | None) -> DocflowEr
     hint = f"The log is {log}."
     if code is None:
         hint = f"--timeout gives it longer; a first start downloads the model. {hint}"
-    return EngineUnavailable("\n".join((f"{kind} {how}. Its last words:", *last)), hint=hint)
+    words = ". Its last words:" if last else ", and wrote nothing"
+    return EngineUnavailable("\n".join((f"{kind} {how}{words}", *last)), hint=hint)
 
 
 def tail_of(log: Path, characters: int = _TAIL) -> str:

@@ -319,6 +319,17 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(run(capsys, "presets", "--json")[1])["gpt2"]["memory"] == "4g"
 
 
+@pytest.mark.parametrize("columns", ["80", "95", "120"])
+def test_presets_are_listed_with_whole_names_and_numbers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    out = run(capsys, "presets")[1]
+    assert "…" not in out
+    for part in (*presets(), "GPUs", "32,768", "67.5 GB"):
+        assert part in out
+
+
 # --- what the Hub says -----------------------------------------------------------------------------------------------
 
 

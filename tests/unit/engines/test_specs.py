@@ -95,6 +95,14 @@ def test_credentials_are_kept_and_not_shown(url: str) -> None:
     assert SECRET not in f"{spec!r} {spec.shown} {spec.label}"
 
 
+@pytest.mark.parametrize("given", ["sglang", "vllm", "nobody=x"])
+def test_who_names_no_server_is_told_of_those_that_were_started_here(given: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        EngineSpec.parse(given)
+    assert "auto" in raised.value.hint
+    assert "docflow engines up" in raised.value.hint
+
+
 @pytest.mark.parametrize("url", BAD)
 def test_a_refused_url_is_named_without_its_credentials(url: str) -> None:
     with pytest.raises(ConfigError) as raised:

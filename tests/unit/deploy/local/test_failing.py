@@ -53,6 +53,12 @@ def test_what_is_not_recognised_is_shown_with_the_place_of_the_log(tmp_path: Pat
     assert str(log) in error.hint
 
 
+def test_an_engine_that_ended_without_a_word_is_said_to_have_written_nothing(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.touch()
+    assert reason_of("vllm", MODEL, log, 0).message == "vllm ended with 0 before it was ready, and wrote nothing"
+
+
 def test_what_the_system_killed_had_too_little_memory(tmp_path: Path) -> None:
     assert isinstance(reason_of("vllm", MODEL, tmp_path / "none", -9), NotEnoughMemory)
 

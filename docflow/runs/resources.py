@@ -99,11 +99,12 @@ def check_engine(engine: Engine) -> None:
             raise NoEngine(f"no engine is usable: {health.detail}", hint=_NO_ENGINE)
         raise EngineUnavailable(
             f"engine {engine.name} is not usable: {health.detail or 'it gave no reason'}",
-            hint=_NO_ENGINE,
+            hint=f"{health.hint} {_ANOTHER}" if health.hint else _NO_ENGINE,
         )
 
 
-_NO_ENGINE = "docflow engines check URL looks closer; --engine chooses another, and the embedded one always works."
+_ANOTHER = "--engine chooses another, and the embedded one always works."
+_NO_ENGINE = f"docflow engines check URL looks closer; {_ANOTHER}"
 
 
 def open_resources(

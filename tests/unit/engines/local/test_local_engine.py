@@ -37,6 +37,7 @@ from docflow.errors import (
     EngineUnavailable,
     NotEnoughMemory,
 )
+from docflow.runs.resources import check_engine
 from tests.unit.pages import page_of
 
 
@@ -224,6 +225,13 @@ def test_a_broken_model_is_remembered_and_missing_memory_tried_again() -> None:
 
 
 # --- names --------------------------------------------------------------------------------------------------------
+
+
+def test_a_run_with_a_model_that_cannot_be_loaded_tells_what_helps() -> None:
+    broken = Double(BrokenModel("it is damaged", hint="Download it again."))
+    with pytest.raises(EngineUnavailable, match="transformers is not usable: it is damaged") as raised:
+        check_engine(engine_of(broken))
+    assert raised.value.hint.startswith("Download it again. --engine chooses another")
 
 
 def test_a_model_is_named_by_file_folder_or_the_hubs_name(tmp_path: Path) -> None:

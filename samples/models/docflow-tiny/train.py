@@ -97,14 +97,15 @@ def arguments() -> argparse.Namespace:
 def begun(plan: Plan, shape: Shape, folder: Path) -> Run:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run = Run(plan, shape, folder, device, vocabulary())
-    went_on = run.restore()
-    folder.mkdir(parents=True, exist_ok=True)
-    parameters = sum(weights.numel() for weights in run.model.parameters())
-    log(run, {"begins": "again" if went_on else "anew", "step": run.step, "parameters": parameters, "plan": vars(plan)})
+    run.restore()
     return run
 
 
 def train(run: Run, stop: Stop, until: int) -> int:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    parameters = sum(weights.numel() for weights in run.model.parameters())
+    how = "again" if run.step else "anew"
+    log(run, {"begins": how, "step": run.step, "parameters": parameters, "plan": vars(run.plan)})
     saved = time.process_time()
     while run.step < until and not stop.asked:
         seen = run.learn()

@@ -109,7 +109,7 @@ def test_tokens_are_text_again() -> None:
 def test_a_level_is_left_when_its_loss_is_low_and_not_before() -> None:
     progress = Progress()
     for _ in range(5 * FEWEST_STEPS):
-        assert not progress.saw("reading", 0.06, 10, 5)
+        assert not progress.saw("reading", LEVELS[0].enough + 0.01, 10, 5)
     assert progress.level == 0
     steps = 0
     while not progress.saw("reading", 0.01, 10, 5):

@@ -16,7 +16,7 @@ from docflow.engines import create_one
 from docflow.engines.base import Limits
 from docflow.engines.bridge import run_program
 from docflow.engines.specs import EngineSpec
-from docflow.errors import EngineError
+from docflow.errors import EngineError, EngineUnavailable
 from tiny_reader import pages
 from tiny_reader.glyphs import composed
 from tiny_reader.pages import FIELDS, ITEM_FIELDS, Receipt
@@ -82,10 +82,16 @@ def png(receipt: Receipt) -> bytes:
 
 
 def evaluate(engine: str, count: int) -> Score:
-    """Read receipts through an engine, as ``transformers=FOLDER``, ``vllm=URL`` or ``sglang=URL`` names it."""
+    """Read receipts through an engine, as ``transformers=FOLDER``, ``vllm=URL`` or ``sglang=URL`` names it.
+
+    Raises EngineUnavailable where nobody answers, ConfigError for a name that is none.
+    """
     reader = create_one(EngineSpec.parse(engine))
     score = Score()
     try:
+        health = reader.health()
+        if not health.ok:
+            raise EngineUnavailable(f"{engine} cannot be used: {health.detail}", hint=health.hint)
         with Decoder() as decoder:
             for number, receipt in enumerate(held_out(count)):
                 document = decoder.open(from_bytes(png(receipt), name=f"receipt-{number}.png"))

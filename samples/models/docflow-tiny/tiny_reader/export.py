@@ -12,7 +12,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast, Qwen2VLConfig, Qwen2VLForConditionalGeneration
 
-from tiny_reader.model import CELL, DEVIATION, EPSILON, MEAN, Reader, Shape
+from tiny_reader.model import CELL, DEVIATION, EPSILON, MEAN, PATCH, Reader, Shape
 from tiny_reader.vocabulary import SPECIAL, Vocabulary
 
 CONTEXT = 4096
@@ -47,7 +47,7 @@ def export(
     made.to(dtype).save_pretrained(folder, max_shard_size=SHARD)
     path = folder / "config.json"
     config = json.loads(path.read_text())
-    config["vision_config"] |= {"in_chans": 3, "spatial_patch_size": CELL}  # names that SGLang reads and nobody writes
+    config["vision_config"] |= {"in_chans": 3, "spatial_patch_size": PATCH}  # names that SGLang reads and nobody writes
     path.write_text(json.dumps(config, indent=1))
     tokenizer(vocabulary).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor(), indent=1))
@@ -81,8 +81,8 @@ def configuration(shape: Shape, vocabulary: Vocabulary) -> Qwen2VLConfig:
         "hidden_size": shape.hidden,
         "num_heads": shape.vision_heads,
         "mlp_ratio": 2,
-        "patch_size": CELL,
-        "spatial_merge_size": 1,
+        "patch_size": PATCH,
+        "spatial_merge_size": 2,
         "temporal_patch_size": 2,
         "in_channels": 3,
     }
@@ -101,9 +101,11 @@ def state_of(reader: Reader) -> dict[str, Tensor]:
     """The weights under transformers' names; a patch's gray weights are spread over three channels and two frames."""
     own: Mapping[str, Tensor] = reader.state_dict()
     out = {f"model.{name}": value for name, value in own.items() if name not in ("shift", "visual.gray")}
-    gray = reader.visual.gray.detach().view(-1, 1, 1, CELL, CELL)
+    gray = reader.visual.gray.detach().view(-1, 1, 1, PATCH, PATCH)
     channels = torch.tensor(DEVIATION).view(1, 3, 1, 1, 1) / 6
-    out["model.visual.patch_embed.proj.weight"] = (gray * channels.to(gray.device)).expand(-1, 3, 2, CELL, CELL).clone()
+    out["model.visual.patch_embed.proj.weight"] = (
+        (gray * channels.to(gray.device)).expand(-1, 3, 2, PATCH, PATCH).clone()
+    )
     return out
 
 
@@ -137,9 +139,9 @@ def preprocessor() -> dict[str, Any]:
         "processor_class": "Qwen2VLProcessor",
         "min_pixels": 4 * CELL * CELL,
         "max_pixels": MOST_CELLS * CELL * CELL,
-        "patch_size": CELL,
+        "patch_size": PATCH,
         "temporal_patch_size": 2,
-        "merge_size": 1,
+        "merge_size": 2,
         "image_mean": list(MEAN),
         "image_std": list(DEVIATION),
     }

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 CELL = 28
+PATCH = 14
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 EPSILON = 1e-6
@@ -93,33 +94,39 @@ class Vision(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         width = shape.vision_width
-        self.gray = nn.Parameter(torch.zeros(width, CELL, CELL))
+        self.gray = nn.Parameter(torch.zeros(width, PATCH, PATCH))
         self.blocks = nn.ModuleList([VisionBlock(width, shape.vision_heads) for _ in range(shape.vision_layers)])
+        merged = 4 * width
         self.merger = nn.ModuleDict(
             {
                 "ln_q": nn.LayerNorm(width, eps=EPSILON),
-                "mlp": nn.Sequential(nn.Linear(width, width), nn.GELU(), nn.Linear(width, shape.hidden)),
+                "mlp": nn.Sequential(nn.Linear(merged, merged), nn.GELU(), nn.Linear(merged, shape.hidden)),
             }
         )
         size = width // shape.vision_heads
         self.frequencies = [10000.0 ** (-4 * i / size) for i in range(size // 4)]
 
     def forward(self, batch: Batch, glyphs: Tensor) -> Tensor:
-        ink = glyphs.flatten(1)
-        first = -(ink @ self.gray[:, :, : CELL // 2].flatten(1).t())
-        second = -(ink @ self.gray[:, :, CELL // 2 :].flatten(1).t())
+        weights = self.gray.flatten(1).t()
+        upper, lower = (-(part.flatten(1) @ weights) for part in (glyphs[:, :PATCH], glyphs[:, PATCH:]))
+        quarters = [functional.embedding(side, half) for half in (upper, lower) for side in (batch.left, batch.right)]
         paper = self.gray.sum((1, 2)) * (1 - sum(MEAN) / 3)  # what a patch is made of before anything is printed on it
-        x = functional.embedding(batch.left, first) + functional.embedding(batch.right, second) + paper
+        x = (torch.stack(quarters, 2) + paper).flatten(1, 2)
         cos, sin = self.rotation(batch.rows, batch.columns, x)
         for block in self.blocks:
             x = block(x, cos, sin)
-        made: Tensor = self.merger["mlp"](self.merger["ln_q"](x))
+        merged = self.merger["ln_q"](x).view(*batch.left.shape, -1)
+        made: Tensor = self.merger["mlp"](merged)
         return made
 
     def rotation(self, rows: int, columns: int, like: Tensor) -> tuple[Tensor, Tensor]:
-        cell = torch.arange(rows * columns, device=like.device)
+        """By the places of the patches, which come cell by cell."""
+        cell = torch.arange(rows * columns, device=like.device)[:, None]
+        quarter = torch.arange(4, device=like.device)
+        down = (2 * (cell // columns) + quarter // 2).flatten()
+        across = (2 * (cell % columns) + quarter % 2).flatten()
         turns = torch.tensor(self.frequencies, device=like.device)
-        angles = torch.cat([(cell // columns)[:, None] * turns, (cell % columns)[:, None] * turns], 1)
+        angles = torch.cat([down[:, None] * turns, across[:, None] * turns], 1)
         angles = torch.cat([angles, angles], 1)
         return angles.cos(), angles.sin()
 
@@ -232,28 +239,24 @@ class Reader(nn.Module):
         self._begin_copying()
 
     def _begin_patches(self, glyphs: Tensor, dice: torch.Generator) -> None:
-        """Half of the patch weights tell the glyphs of the left half of a cell apart, half those of the right."""
-        half = self.shape.vision_width // 2
-        ink = glyphs.flatten(1)
+        """A patch is half a letter: the weights are the directions in which these differ, all of the same size."""
+        ink = torch.cat([glyphs[:, :PATCH], glyphs[:, PATCH:]]).flatten(1)
         ink = ink - ink.mean(0)
         _, spread, directions = torch.linalg.svd(ink, full_matrices=False)
-        count = min(half, int((spread > 0.05 * spread[0]).sum()))
-        codes = directions[:count] / spread[:count, None] * math.sqrt(len(ink))
-        codes = codes.view(count, CELL, CELL // 2)
+        count = min(self.shape.vision_width, int((spread > 0.02 * spread[0]).sum()))
         self.visual.gray.zero_()
-        self.visual.gray[:count, :, : CELL // 2] = codes
-        self.visual.gray[half : half + count, :, CELL // 2 :] = codes
+        self.visual.gray[:count] = (directions / spread[:, None] * math.sqrt(len(ink)))[:count].view(-1, PATCH, PATCH)
         self.visual.gray -= self.visual.gray.mean((1, 2), keepdim=True)
         # Paper must not be nothing: a norm would make of nothing whatever rounding leaves of it.
         paper = 0.5 * torch.randn(self.shape.vision_width, 1, 1, generator=dice)
-        self.visual.gray += paper / (CELL * CELL * (1 - sum(MEAN) / 3))
+        self.visual.gray += paper / (PATCH * PATCH * (1 - sum(MEAN) / 3))
 
     def _begin_neighbours(self) -> None:
         width = self.shape.vision_width
         size = width // self.shape.vision_heads
         turns = self.visual.frequencies
         first = self.visual.blocks[0].attn["qkv"]
-        offsets = [(0, -1), (0, 1), (0, -2), (0, 2)]
+        offsets = [(0, -1), (0, 1), (0, -2), (1, 0)]
         for head, (down, across) in enumerate(offsets[: self.shape.vision_heads]):
             q, k = (
                 first.bias[head * size : (head + 1) * size],
@@ -299,9 +302,13 @@ class Reader(nn.Module):
         step: Tensor = self.shift if times > 0 else self.shift.t()
         return torch.linalg.matrix_power(step, abs(times))
 
-    def forward(self, batch: Batch, glyphs: Tensor) -> tuple[Tensor, Tensor]:
-        """The last states of what follows the page (pages x tokens x hidden), and the cells as the model sees them."""
-        cells = self.visual(batch, glyphs)
+    def forward(self, batch: Batch, glyphs: Tensor, *, seeing: bool = True) -> tuple[Tensor, Tensor]:
+        """The last states of what follows the page (pages x tokens x hidden), and the cells as the model sees them.
+
+        Without ``seeing`` the vision learns nothing from it.
+        """
+        with torch.set_grad_enabled(seeing and torch.is_grad_enabled()):
+            cells = self.visual(batch, glyphs)
         embed = self.language_model.embed_tokens
         pages = cells.shape[0]
         before = embed(batch.before).expand(pages, -1, -1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
+import logging
 import socket
 from collections.abc import Callable
 from typing import Any, cast
@@ -58,6 +59,12 @@ def serve_service(settings: Settings, started: Callable[[str], None]) -> None:
             ws="none",
             timeout_graceful_shutdown=END_SECONDS,
         )
+
+        def is_news(record: logging.LogRecord) -> bool:
+            return not failures  # what keeps it from starting is told by the error alone
+
+        log = logging.getLogger("uvicorn.error")
+        log.addFilter(is_news)
         try:
             with contextlib.suppress(KeyboardInterrupt):  # how it is meant to end
                 uvicorn.Server(config).run(sockets=[listening])
@@ -65,6 +72,8 @@ def serve_service(settings: Settings, started: Callable[[str], None]) -> None:
             if failures:
                 raise failures[0] from None
             raise
+        finally:
+            log.removeFilter(is_news)
 
 
 def _is_local(host: str) -> bool:

@@ -19,6 +19,8 @@ Url = Annotated[
 Backend = Annotated[
     str | None, typer.Option(metavar="vllm|transformers|llama-cpp", help="Who runs it, whatever its name says.")
 ]
+_REMARKS_BESIDE = 110
+"""Columns of a terminal that has room for what is to be said of a model in its row; below its name otherwise."""
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
 
@@ -222,8 +224,9 @@ def _show(listed: dict[str, Any]) -> None:
     console = output_console()
     table = plain_table()
     sizes = any(one["memory_bytes"] is not None for one in listed["models"])  # else room for the remarks
-    for title in ("model", *(("backend", "memory") if sizes else ()), "", "remarks"):
-        table.add_column(title, overflow="fold", no_wrap=title != "remarks")
+    below = console.width < _REMARKS_BESIDE
+    for title in ("model", *(("backend", "memory") if sizes else ()), "", *(() if below else ("remarks",))):
+        table.add_column(title, overflow="fold", no_wrap=title != "remarks" and not (below and title == "model"))
     for one in listed["models"]:
         word, style = _state(one)
         size = "" if one["memory_bytes"] is None else gib(int(one["memory_bytes"]))
@@ -231,12 +234,9 @@ def _show(listed: dict[str, Any]) -> None:
         remarks = [f"= {one['alias']}"] if one["alias"] else []
         remarks += [one["problem"]] if one["problem"] and one["present"] else []
         remarks += ["default"] if one["id"] == listed["default"] else []
-        table.add_row(
-            printable(one["id"]),
-            *run_by,
-            Text(word, style=style),
-            printable("; ".join(remarks)),
-        )
+        name, remark = printable(one["id"]), printable("; ".join(remarks))
+        cells = [f"{name}\n  {remark}" if below and remark else name, *run_by, Text(word, style=style)]
+        table.add_row(*cells, *(() if below else (remark,)))
     console.print(table)
     active = listed["active_backend"]
     if active:

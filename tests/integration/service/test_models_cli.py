@@ -161,3 +161,15 @@ def test_a_backend_that_the_settings_name_and_that_is_missing_does_not_end_the_l
     monkeypatch.setenv("DOCFLOW_MODELS__MODE", "vllm")
     assert run("list") == 0
     assert "The backend that models.mode names cannot be used here:\n  vllm: the package" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_names_are_whole_in_the_list_whatever_the_terminals_width(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run("list") == 0
+    said = capsys.readouterr().out
+    assert max(map(len, said.splitlines())) <= columns
+    for part in ("team/large.gguf", "= meta-llama/Meta-Llama-3-70B-Instruct"):
+        assert part in said

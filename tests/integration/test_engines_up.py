@@ -46,7 +46,12 @@ class Place:
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            self._command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=self.folder
+            self._command(*arguments),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=self.folder,
+            preexec_fn=_as_from_a_terminal,
         )
 
     def up(self, *arguments: str, kind: str = "vllm", becomes: str = "ready") -> list[str]:
@@ -63,6 +68,12 @@ class Place:
     @staticmethod
     def _command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "docflow", *arguments]
+
+
+def _as_from_a_terminal() -> None:
+    """Where the tests run in the background these are ignored, and a child would inherit that."""
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def until(true: Callable[[], object]) -> None:

@@ -7,6 +7,7 @@ docflow cannot have beside its own, and brings gRPC and Redis along; what is ask
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -243,6 +244,9 @@ class Manager:
 
     def _unreachable(self, error: Exception) -> DeployError:
         said = str(error).splitlines()[0] if str(error) else type(error).__name__
+        cause = getattr(error, "os_error", None)  # aiohttp's own words repeat the address
+        if isinstance(cause, OSError) and cause.errno:
+            said = os.strerror(cause.errno) if cause.errno > 0 else cause.strerror or said
         return DeployError(
             f"the manager at {self._credentials.endpoint} cannot be reached: {said}",
             hint="Check BACKEND_AI_ENDPOINT and the network.",

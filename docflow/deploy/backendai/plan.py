@@ -29,7 +29,9 @@ _MEMORY = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([mgt])(?:i?b)?", re.I)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET = re.compile(r"token|secret|passw|credential|(^|_)key", re.I)
 _QUANTISED_FILES = ("awq", "gptq", "squeezellm", "aqlm")
-"""Methods that read a repository which was quantised so; others (fp8, bitsandbytes) quantise while they load."""
+"""Methods that read a repository which was quantised so."""
+_QUANTISING = ("fp8", "bitsandbytes")
+"""Methods that quantise while they load."""
 _SLOT = re.compile(r"[a-z0-9]+\.[a-z0-9-]+")
 _RESERVED_PORTS = (2000, 2001)
 _OWN_FLAGS = ("--model", "--host", "--port", "--api-key", "--hf-token")
@@ -236,6 +238,8 @@ def _quantization(model: str, wishes: Wishes, preset: Preset | None, facts: Mode
     if family not in _QUANTISED_FILES:
         if not wanted and others:
             notes.append(f"quantised it needs a third of the GPU memory: {', '.join(others.values())}")
+        if wanted and family not in _QUANTISING:
+            notes.append(f"--quantization {wanted} goes to vLLM as it is: docflow does not know whether there is one")
         return wanted
     if has is None:
         notes.append(f"--quantization {wanted} needs a repository quantised so; whether this one is, is not known")
@@ -276,7 +280,7 @@ def _length(model: str, wishes: Wishes, preset: Preset | None, facts: ModelFacts
 
 def _weigh(preset: Preset | None, gpus: int, wishes: Wishes, quantization: str, notes: list[str]) -> None:
     """What the weights take on each GPU: --memory is the main memory, which says nothing of that."""
-    if preset is None or quantization in ("fp8", "bitsandbytes"):
+    if preset is None or quantization in _QUANTISING:
         return
     each = preset.weights / (wishes.tensor_parallel_size or gpus)
     if each >= 10:

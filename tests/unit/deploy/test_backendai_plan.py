@@ -255,6 +255,13 @@ def test_methods_that_quantise_while_loading_take_any_repository() -> None:
     assert planned("meta-llama/Llama-2-7b-chat-hf", Wishes(quantization="fp8")).quantization == "fp8"
 
 
+def test_a_method_that_docflow_does_not_know_is_passed_on_and_said() -> None:
+    made = planned(SMALL, Wishes(quantization="foo"))
+    assert option(made, "--quantization") == "foo"
+    assert "--quantization foo goes to vLLM as it is" in " ".join(made.notes)
+    assert "goes to vLLM" not in " ".join(planned(SMALL, Wishes(quantization="fp8")).notes)
+
+
 def test_a_model_of_which_nothing_is_known_says_so() -> None:
     notes = " ".join(planned("org/unknown", Wishes(quantization="awq")).notes)
     assert "maximum is not known" in notes

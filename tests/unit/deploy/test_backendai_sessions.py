@@ -133,6 +133,15 @@ def test_missing_keys_are_named(
     assert manager.requests == []
 
 
+def test_a_manager_that_cannot_be_reached_is_said_plainly(
+    manager: Manager, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BACKEND_AI_ENDPOINT", "http://127.0.0.1:1")
+    code, _, err = run(capsys, "sessions", "list")
+    assert code == 1
+    assert "the manager at http://127.0.0.1:1 cannot be reached: Connection refused\n" in err
+
+
 def test_the_official_clients_variables_count_as_well(
     manager: Manager, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -255,7 +255,7 @@ def _sights_table(sights: list[Sight]) -> Table:
 
     table = plain_table()
     for column in ("name", "state", "url", "model", "device", "up", "memory"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column, overflow="fold", no_wrap=column not in ("name", "model", "memory"))
     for sight in sights:
         one = sight.started
         table.add_row(
@@ -282,13 +282,14 @@ def _work_table(works: list[Work]) -> Table:
         "running",
         "waiting",
         "read/s",
-        "written/s",
+        "write/s",
         "cache hits",
         "cache use",
         "memory",
         "CPU",
     ):
-        table.add_column(column, justify="left" if column in ("name", "state") else "right", no_wrap=True)
+        left, two_words = column in ("name", "state"), " " in column
+        table.add_column(column, justify="left" if left else "right", no_wrap=not two_words)
     for work in works:
         said = work.figures
         table.add_row(

@@ -14,13 +14,14 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import docflow
+from docflow.cli import main
 from docflow.deploy.local import process
 from docflow.engines.started import Register, Started, born_of
 from tests.engines.instant import InstantServer
@@ -279,6 +280,24 @@ def test_an_empty_log_is_said_to_be_empty(place: Place) -> None:
     assert silent.returncode == 3
     assert "before it was ready, and wrote nothing" in silent.stderr
     assert "vllm has written nothing" in place.docflow("engines", "logs", "vllm").stderr
+
+
+def test_tables_of_engines_are_whole_in_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    url = "http://127.0.0.1:30001"  # where nobody answers, or somebody else
+    Register().put(replace(registered(url), served="a-model-with-a-name-of-40-characters-or-so"))
+    for arguments, parts in (
+        (["list"], (url, "vllm", "memory")),
+        (["monitor", "--once"], ("running", "waiting", "read/s", "write/s", "memory", "CPU", "starting")),
+    ):
+        with pytest.raises(SystemExit):
+            main(["engines", *arguments])
+        said = capsys.readouterr().out
+        assert "…" not in said
+        for part in parts:
+            assert part in said
 
 
 def registered(url: str, key: str = "") -> Started:

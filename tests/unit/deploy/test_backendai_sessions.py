@@ -406,7 +406,13 @@ def test_connect_opens_ports_on_loopback_alone(manager: Manager, capsys: pytest.
         "0",
         "--json",
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it else
+    )
     try:
         assert process.stdout is not None
         said = "".join(iter(process.stdout.readline, "}\n"))

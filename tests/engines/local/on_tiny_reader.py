@@ -25,7 +25,15 @@ from tiny_reader.training import Plan, Run
 from transformers import AutoProcessor, AutoTokenizer, Qwen2VLForConditionalGeneration
 
 SCRIPT = Path(__file__).parents[3] / "samples" / "models" / "docflow-tiny" / "train.py"
-SMALL = {"hidden": 64, "heads": 2, "layers": 2, "inner": 64, "vision_width": 64, "vision_heads": 2, "vision_layers": 1}
+SMALL: dict[str, Any] = {
+    "hidden": 64,
+    "heads": 2,
+    "layers": 2,
+    "inner": 64,
+    "vision_width": 64,
+    "vision_heads": 2,
+    "vision_layers": 1,
+}
 
 
 def main() -> None:

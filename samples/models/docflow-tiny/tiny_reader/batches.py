@@ -22,6 +22,10 @@ MOST_QUESTIONS = 8
 """Questions about one page of random letters: the page is computed once for all of them."""
 
 
+BEGINNING_WEIGHT = 4.0
+"""Of a value's first two tokens, its quotation mark and first letter: there it is found, the rest is copied."""
+
+
 @dataclass(frozen=True)
 class Sheet:
     """A page's rows and what is asked about it."""
@@ -43,7 +47,7 @@ def lesson_sheets(rng: random.Random, lesson: Lesson, tokens: int) -> tuple[str,
     """The system turn and the pages of a lesson; about ``tokens`` tokens in all."""
     if lesson.task == "reading":
         count = max(1, tokens // (lesson.rows * lesson.columns + min(lesson.rows, MOST_QUESTIONS) * 26 + 6))
-        made = []
+        made: list[Sheet] = []
         while len(made) < count:
             page = pages.strings(rng, lesson.rows, lesson.columns)
             if lesson.goods[1]:
@@ -87,6 +91,11 @@ def assembled(rng: random.Random, vocabulary: Vocabulary, system: str, sheets: l
     length = max(map(len, tokens))
     padded = np.zeros((len(sheets), length, 4), np.int64)
     padded[:, :, 2], padded[:, :, 3] = -1, IGNORED
+    weights = np.ones((len(sheets), length), np.float32)
+    for number, first, ends, question in answers:
+        for start in beginnings(question):
+            place = first + int(np.searchsorted(ends, start, side="right"))
+            weights[number, place : place + 2] = BEGINNING_WEIGHT
     for number, line in enumerate(tokens):
         padded[number, : len(line)] = line
     dice = np.random.default_rng(rng.getrandbits(32))
@@ -105,8 +114,14 @@ def assembled(rng: random.Random, vocabulary: Vocabulary, system: str, sheets: l
         after,
         question_of,
         targets,
+        torch.from_numpy(weights),
     )
     return Made(batch, sheets, answers)
+
+
+def beginnings(question: Question) -> list[int]:
+    """Where in an answer values begin."""
+    return [start for path, start, _ in question.spans if path != "items"] or [0]
 
 
 def batch_at(seed: int, step: int, lesson: Lesson, vocabulary: Vocabulary, tokens: int) -> Made:

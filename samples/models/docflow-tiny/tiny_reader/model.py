@@ -38,7 +38,7 @@ class Shape:
     heads: int = 6
     inner: int = 512
     vision_width: int = 128
-    vision_layers: int = 2
+    vision_layers: int = 3
     vision_heads: int = 4
     theta: float = 1e5
     sections: tuple[int, int, int] = (4, 6, 6)
@@ -53,7 +53,8 @@ class Batch:
 
     ``left`` and ``right`` are rows of the glyph table (pages x cells); ``letters`` the bytes that stand in the cells
     (pages x cells x 2). ``ids``, ``after`` (distance from the page's end) and ``question`` (which question a token
-    belongs to; -1 is padding) describe what follows the page; ``targets`` is what comes next, -100 where it is given.
+    belongs to; -1 is padding) describe what follows the page; ``targets`` is what comes next, -100 where it is given;
+    ``weights`` says how much it counts.
     """
 
     rows: int
@@ -66,6 +67,7 @@ class Batch:
     after: Tensor
     question: Tensor
     targets: Tensor
+    weights: Tensor
 
     def to(self, device: torch.device) -> Batch:
         moved = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in vars(self).items()}
@@ -236,6 +238,8 @@ class Reader(nn.Module):
             block.mlp["fc2"].weight.mul_(0.5)
         self._begin_patches(glyphs, dice)
         self._begin_neighbours()
+        if self.shape.vision_layers > 2:
+            self._begin_rows()
         self._begin_copying()
 
     def _begin_patches(self, glyphs: Tensor, dice: torch.Generator) -> None:
@@ -252,23 +256,33 @@ class Reader(nn.Module):
         self.visual.gray += paper / (PATCH * PATCH * (1 - sum(MEAN) / 3))
 
     def _begin_neighbours(self) -> None:
-        width = self.shape.vision_width
+        """In the first block of the vision half a letter sees the letters beside it and its other half."""
+        for head, (down, across) in enumerate([(0, -1), (0, 1), (0, -2), (1, 0)][: self.shape.vision_heads]):
+            self._point(0, head, down, across, sharp=3)
+
+    def _begin_rows(self) -> None:
+        """In the third block it sees its row, the rows above and below, and what stands to its left.
+
+        Whatever reads a value must find where it begins: beside a label, or in the row after another one.
+        """
+        block = self.visual.blocks[2]
+        block.attn["proj"].weight.zero_()
+        block.mlp["fc2"].weight.zero_()
+        block.attn["qkv"].weight[: 2 * self.shape.vision_width] *= 0.3
+        for head, down in enumerate([0, -2, 2][: self.shape.vision_heads]):
+            self._point(2, head, down, 0, sharp=0)
+        if self.shape.vision_heads > 3:
+            self._point(2, 3, 0, -10, sharp=1)
+
+    def _point(self, block: int, head: int, down: int, across: int, *, sharp: int) -> None:
+        """Let a head of the vision look so many patches away; ``sharp`` is how exactly across (0: the whole row)."""
+        width, turns = self.shape.vision_width, self.visual.frequencies
         size = width // self.shape.vision_heads
-        turns = self.visual.frequencies
-        first = self.visual.blocks[0].attn["qkv"]
-        offsets = [(0, -1), (0, 1), (0, -2), (1, 0)]
-        for head, (down, across) in enumerate(offsets[: self.shape.vision_heads]):
-            q, k = (
-                first.bias[head * size : (head + 1) * size],
-                first.bias[width + head * size : width + (head + 1) * size],
-            )
-            point_at(
-                q,
-                k,
-                [*(f * down for f in turns[:3]), *(f * across for f in turns[:3])],
-                [*range(3), *range(len(turns), len(turns) + 3)],
-                6.0,
-            )
+        bias = self.visual.blocks[block].attn["qkv"].bias
+        q, k = (bias[part + head * size : part + (head + 1) * size] for part in (0, width))
+        used = {0: range(0), 1: range(2, 4), 3: range(3)}[sharp]
+        phases = [*(turn * down for turn in turns[:3]), *(turns[pair] * across for pair in used)]
+        point_at(q, k, phases, [*range(3), *(len(turns) + pair for pair in used)], 6.0)
 
     def _begin_copying(self) -> None:
         """In the first layer text gathers what stands before it; in the second it finds the place on the page."""

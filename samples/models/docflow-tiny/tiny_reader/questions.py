@@ -57,7 +57,8 @@ def model_of(fields: tuple[str, ...]) -> type[BaseModel]:
     made: dict[str, Any] = {
         name: (Receipt.model_fields[name].annotation, Receipt.model_fields[name]) for name in fields
     }
-    return create_model("Part", **made)
+    part: type[BaseModel] = create_model("Part", **made)
+    return part
 
 
 def before_page(system: str) -> str:

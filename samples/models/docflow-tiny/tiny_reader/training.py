@@ -27,7 +27,7 @@ GLYPH_CELLS = 1024
 """Cells of a batch whose characters are asked for."""
 GLYPH_WEIGHT = 1.0
 RECORDS_FROM = 5
-SEEING_EVERY = 4
+SEEING_EVERY = 2
 """From that level on the vision learns with every such step only: it sees well by then, and costs half of a step."""
 KEPT = 0.99
 """Of the averaged weights, which are the ones that are exported, a step keeps this share."""
@@ -90,7 +90,10 @@ class Run:
             seeing = self.progress.level < RECORDS_FROM or self.step % SEEING_EVERY == 0
             states, cells = self.model(batch, self.glyphs, seeing=seeing)
             asked = batch.targets != IGNORED
-            loss = functional.cross_entropy(self.model.logits(states[asked]).float(), batch.targets[asked])
+            each = functional.cross_entropy(
+                self.model.logits(states[asked]).float(), batch.targets[asked], reduction="none"
+            )
+            loss = (each * batch.weights[asked]).sum() / batch.weights[asked].sum()
             reading, seen = self.glyph_loss(batch, cells)
         (loss + GLYPH_WEIGHT * reading if seeing else loss).backward()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))

@@ -100,7 +100,9 @@ def test_any_damage_to_a_header_is_docflows_error_or_none(
     whole = bytearray((folder / "model.safetensors").read_bytes())
     whole[at : at + len(damage)] = damage
     (folder / "model.safetensors").write_bytes(bytes(whole))
+    said = ""
     try:
         checkpoints.check_files(folder)
     except BrokenModel as error:
-        assert "model.safetensors" in error.message
+        said = error.message
+    assert not said or "model.safetensors" in said

@@ -71,14 +71,18 @@ class Tracing:
         self._provider.force_flush(FLUSH_MILLISECONDS)
         self._provider.shutdown()
 
-    def begin(self, name: str, traceparent: str) -> Begun:
-        """Begin a request's span, as part of the caller's trace where it has one. Ends in the same task."""
+    def begin(self, name: str, traceparent: str, seconds: float = 0.0) -> Begun:
+        """Begin the span of a request that came so many seconds ago, as part of the caller's trace where it has one.
+
+        Ends in the same task.
+        """
         from opentelemetry import context, trace
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
         propagator = TraceContextTextMapPropagator()
         parent = propagator.extract({"traceparent": traceparent}) if traceparent else None
-        span = self._tracer.start_span(name, context=parent, kind=trace.SpanKind.SERVER)
+        came = time.time_ns() - int(seconds * 1e9)
+        span = self._tracer.start_span(name, context=parent, kind=trace.SpanKind.SERVER, start_time=came)
         inside = trace.set_span_in_context(span)
         carrier: dict[str, str] = {}
         propagator.inject(carrier, inside)

@@ -25,7 +25,7 @@ class Template:
     def __init__(self, reader: Any, tokenizer: Any, *, sees: bool) -> None:
         self._reader = reader if getattr(reader, "chat_template", None) else tokenizer
         self._sees = sees
-        self._marks = _either(tokenizer.get_added_vocab())
+        self._marks = _either(_marks(tokenizer))
 
     def prompt(self, messages: Sequence[Message], begun: str) -> Prompt:
         """A conversation as a prompt, which ends where the answer goes on. Raises EngineRefused."""
@@ -76,11 +76,18 @@ class Template:
         return self._marks.sub(lambda found: f"{found.group()[0]} {found.group()[1:]}", text) if self._marks else text
 
 
+def _marks(tokenizer: Any) -> set[str]:
+    """The tokens with which a template speaks: the special ones, and others in brackets, as ``<tool_call>``.
+
+    Not all that were added: tokenizers for one purpose have common words and whole sentences among them.
+    """
+    bracketed = (mark for mark in tokenizer.get_added_vocab() if mark[:1] + mark[-1:] in ("<>", "[]"))
+    return {mark for mark in (*tokenizer.all_special_tokens, *bracketed) if len(mark) > 2}
+
+
 def _either(marks: Iterable[str]) -> re.Pattern[str] | None:
-    """Any of a tokenizer's added tokens that looks like markup."""
-    kept = sorted(
-        (mark for mark in marks if len(mark) > 2 and not mark.isalnum() and mark.strip()), key=len, reverse=True
-    )
+    """Any of these, the longest first."""
+    kept = sorted(marks, key=len, reverse=True)
     return re.compile("|".join(map(re.escape, kept))) if kept else None
 
 

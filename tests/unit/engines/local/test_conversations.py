@@ -29,9 +29,10 @@ class Reader:
 
     def __init__(self, chat_template: str | None) -> None:
         self.chat_template = chat_template
+        self.all_special_tokens = ["<|im_start|>", "<|im_end|>"]
 
     def get_added_vocab(self) -> dict[str, int]:
-        return {"<|im_start|>": 1, "<|im_end|>": 2, "<|image|>": 3, "  ": 4}
+        return {"<|im_start|>": 1, "<|im_end|>": 2, "<|image|>": 3, "  ": 4, "- total: the sum": 5, "[": 6}
 
     def apply_chat_template(self, turns: Sequence[Any], *, tokenize: bool, add_generation_prompt: bool) -> str:
         assert not tokenize
@@ -74,6 +75,11 @@ def test_what_a_document_says_does_not_speak_as_the_template_does() -> None:
         assert text.count("<|im_start|>") == 2
         assert text.count("<|im_end|>") == 1
         assert "<|image|>" not in text
+
+
+def test_words_that_a_tokenizer_knows_whole_are_left_as_they_are() -> None:
+    said = "- total: the sum  [1] <b>"
+    assert f"user\n{said}<|im_end|>" in template(CHAT).prompt((Message("user", (said,)),), "").text
 
 
 def test_a_template_without_a_system_turn_gets_its_text_with_the_first_question() -> None:

@@ -273,6 +273,11 @@ class InternalError(DocflowError):
     hint = "This is a bug in docflow. Run with DOCFLOW_DEBUG=1 to see where, and please report it."
 
 
+def first_line(error: BaseException, most: int = 300) -> str:
+    """What another library's error says, as one line of at most so many characters; its name where it says nothing."""
+    return (str(error).strip().partition("\n")[0].strip() or type(error).__name__)[:most]
+
+
 def stack_of(error: BaseException) -> str:
     """Where an error arose, without its message: a log may be sent along with a report, a document's text may not."""
     return "".join(traceback.format_tb(error.__traceback__)).rstrip()

@@ -9,23 +9,18 @@ import contextlib
 import ctypes
 import gc
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Literal
 
 from docflow.engines.local.backends import has_gpu
 from docflow.engines.local.model import ModelConfig
 from docflow.errors import NotEnoughMemory
-from docflow.telemetry.gpu import Gpus
+from docflow.machine import MIB, gpus, main_memory
 
 Place = Literal["cpu", "cuda"]
 
-MIB = 1 << 20
 KEPT_BYTES = 256 * MIB
 """Of main memory, what is left for everything else that this process does."""
-_CGROUP = Path("/sys/fs/cgroup")
-_UNLIMITED = 1 << 60
-"""cgroup v1 writes a number of this size where there is no limit."""
 
 
 def place_of(backend: str, config: ModelConfig) -> Place:
@@ -50,7 +45,6 @@ class Memory:
 
     def __init__(self, limit_bytes: int | None = None) -> None:
         self.limit_bytes = limit_bytes
-        self._gpus = Gpus()
 
     def check(self, name: str, needed: int, place: Place, config: ModelConfig, held: Sequence[tuple[str, int]]) -> None:
         """Raises NotEnoughMemory where a model that needs so many bytes does not fit beside those that are ``held``.
@@ -84,9 +78,7 @@ class Memory:
 
     def main(self) -> tuple[int, int]:
         """Free and whole main memory in bytes, of the machine or of the narrowest container around this process."""
-        free, total = _of_the_machine()
-        for limit, used in _limits():
-            free, total = min(free, max(0, limit - used)), min(total, limit)
+        free, total = main_memory()
         return max(0, free - KEPT_BYTES), total
 
     def gpu(self, count: int) -> tuple[int, int]:
@@ -94,8 +86,7 @@ class Memory:
 
         Raises NotEnoughMemory where there are fewer.
         """
-        found = sorted(((gpu.total_bytes - gpu.used_bytes, gpu.total_bytes) for gpu in self._gpus.read()), reverse=True)
-        found = found or _by_torch()
+        found = [(gpu.free, gpu.total) for gpu in gpus()] or _by_torch()
         if not found:
             return 0, 0
         if len(found) < count:
@@ -135,51 +126,6 @@ def give_back() -> None:
 def gib(size: int) -> str:
     """Bytes for people: ``1.4 GiB``, ``12 MiB``."""
     return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{-(-size // MIB)} MiB"
-
-
-def _of_the_machine() -> tuple[int, int]:
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        said = {line.split(":")[0]: int(line.split()[1]) * 1024 for line in lines if line.endswith("kB")}
-        return said["MemAvailable"], said["MemTotal"]
-    except (OSError, ValueError, KeyError):
-        import os
-
-        total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        return total, total  # what is free is not told here
-
-
-def _limits() -> Iterator[tuple[int, int]]:
-    """Limit and use of each control group around this process that has a limit."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return
-    for line in lines:
-        _, controllers, path = line.split(":", 2)
-        if controllers == "":
-            yield from _up(_CGROUP, path, "memory.max", "memory.current", "inactive_file")
-        elif "memory" in controllers.split(","):
-            yield from _up(
-                _CGROUP / "memory", path, "memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"
-            )
-
-
-def _up(root: Path, path: str, limit: str, used: str, cache: str) -> Iterator[tuple[int, int]]:
-    inner = root / path.lstrip("/")
-    for folder in (inner, *inner.parents):
-        try:
-            most = int((folder / limit).read_text(encoding="ascii"))
-            taken = int((folder / used).read_text(encoding="ascii"))
-            stat = (folder / "memory.stat").read_text(encoding="ascii").split()
-        except (OSError, ValueError):  # no such group here, or "max": no limit
-            most, taken, stat = _UNLIMITED, 0, []
-        if most < _UNLIMITED:
-            # Pages of files that nobody reads are given up as soon as somebody needs them.
-            idle = int(stat[stat.index(cache) + 1]) if cache in stat else 0
-            yield most, max(0, taken - idle)
-        if folder == root:
-            return
 
 
 def _by_torch() -> list[tuple[int, int]]:

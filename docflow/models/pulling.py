@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 
-from docflow.errors import EngineUnavailable, ModelNotFound, NotEnoughMemory, UsageError
+from docflow.errors import EngineUnavailable, ModelNotFound, NotEnoughMemory, UsageError, first_line
 from docflow.models.catalogue import PROJECTOR, hub_cache, is_hub_id
 from docflow.models.memory import gib
 
@@ -175,20 +175,20 @@ class Hub:
         except errors.HFValidationError as error:
             raise UsageError(f"{name!r} is no model of the Hub's", hint="Write OWNER/NAME.") from error
         except (errors.OfflineModeIsEnabled, errors.LocalEntryNotFoundError) as error:
-            raise self._away(_first_line(error)) from error
+            raise self._away(first_line(error)) from error
         except errors.HfHubHTTPError as error:
             status = getattr(getattr(error, "response", None), "status_code", None)
             if status in (401, 403):
                 raise ModelNotFound(
                     f"the Hub does not let this token see {name}", hint=f"Set {TOKEN} to a token that may read it."
                 ) from error
-            raise self._away(f"it answered {status}" if status else _first_line(error)) from error
+            raise self._away(f"it answered {status}" if status else first_line(error)) from error
         except _network_errors() as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise UsageError(
                     f"{error.filename} cannot be written: {error.strerror}", hint="Set HF_HOME to a folder that can."
                 ) from error
-            raise self._away(_first_line(error)) from error
+            raise self._away(first_line(error)) from error
 
     def _away(self, why: str) -> EngineUnavailable:
         return EngineUnavailable(
@@ -250,7 +250,3 @@ def _literal(name: str) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

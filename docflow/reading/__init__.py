@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from docflow.reading.ocr import READABLE, Reader, is_readable, usable_cores
+from docflow.reading.ocr import READABLE, Reader, is_readable
 
-__all__ = ["READABLE", "Reader", "is_readable", "usable_cores"]
+__all__ = ["READABLE", "Reader", "is_readable"]

@@ -299,15 +299,3 @@ def _reader_version(settings: ReadingSettings, model: Path | None) -> str:
             with (model / name).open("rb") as stream:
                 parts.append(hashlib.file_digest(stream, "sha256").hexdigest())
     return "\n".join(parts)
-
-
-def usable_cores() -> int:
-    """The processor cores that this process may use (its affinity and its container's quota), at least 1."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-        if quota != "max":
-            cores = min(cores, round(int(quota) / int(period)))
-    except (OSError, ValueError):  # no such limit here
-        pass
-    return max(1, cores)

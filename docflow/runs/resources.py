@@ -20,7 +20,8 @@ from docflow.engines.pool import Pool
 from docflow.engines.specs import parse_roles
 from docflow.errors import ConfigError, EngineUnavailable, NoEngine, UsageError
 from docflow.evaluation.calibration import Calibration
-from docflow.reading import Reader, usable_cores
+from docflow.machine import main_memory, usable_cores
+from docflow.reading import Reader
 from docflow.runs.model import RunOptions
 
 ENGINE_CONCURRENCY = 8
@@ -134,7 +135,7 @@ def open_resources(
     page_tokens = None
     if cheap is None and engine.name not in WITHOUT_IMAGES:
         page_tokens = settings.extraction.page_tokens or MAX_TOKENS
-    most = max(1, min(MOST_OCR_PROCESSES, int(usable_memory() / OCR_PROCESS_BYTES)))
+    most = max(1, min(MOST_OCR_PROCESSES, int(main_memory()[1] / OCR_PROCESS_BYTES)))
     workers = 1 if one_image else min(cores, concurrency, most)
     return Resources(
         engine=engine,
@@ -160,15 +161,6 @@ def load_calibration(options: RunOptions) -> Calibration | None:
     if named is not None:
         return Calibration.load(named)
     return None if options.out is None else Calibration.beside(options.out)
-
-
-def usable_memory() -> int:
-    """The memory that this process may use (the machine's, or its container's limit), in bytes."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    try:
-        return min(memory, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    except (OSError, ValueError):  # no such limit here, or "max"
-        return memory
 
 
 # --- sources ------------------------------------------------------------------------------------------------------

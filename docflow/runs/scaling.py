@@ -29,7 +29,7 @@ from docflow.engines.pool import Pool
 from docflow.engines.specs import absolute_entry, entries_of
 from docflow.errors import UsageError, WorkerDied
 from docflow.extraction.result import Result
-from docflow.reading import usable_cores
+from docflow.machine import usable_cores
 from docflow.runs import tally
 from docflow.runs.chunks import MOST_DOCUMENTS, MOST_SECONDS, Chunk, ChunkSummary
 from docflow.runs.documents import copies_for, failed_result

@@ -22,7 +22,7 @@ import pyarrow as pa
 from docflow.buckets import BucketPath
 from docflow.buckets import Place as Place
 from docflow.buckets import place_of as place_of
-from docflow.errors import StorageError
+from docflow.errors import StorageError, first_line
 
 if TYPE_CHECKING:
     import pyarrow.dataset as ds
@@ -224,13 +224,9 @@ def reading_errors(place: Place) -> Iterator[None]:
     except (OSError, pa.ArrowException) as error:
         if isinstance(place, BucketPath) and isinstance(error, OSError):
             raise StorageError(
-                f"{place} cannot be read: {error.strerror or _first_line(error)}", retryable=True
+                f"{place} cannot be read: {error.strerror or first_line(error)}", retryable=True
             ) from error
         raise StorageError(
-            f"{place} cannot be read: {_first_line(error)}",
+            f"{place} cannot be read: {first_line(error)}",
             hint="If the file is damaged, move it away and run the same extract again: its documents are read anew.",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from docflow.deploy.local.environments import GIB
-from docflow.deploy.local.hardware import Gpu, Machine
 from docflow.deploy.local.model_facts import ModelFacts
 from docflow.engines.check_flags import CONTEXT_ROOM
 from docflow.errors import ConfigError, NotEnoughMemory
+from docflow.machine import Gpu, Machine
 
 Device = Literal["cuda", "cpu"]
 

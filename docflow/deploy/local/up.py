@@ -21,11 +21,11 @@ from docflow.deploy.local import process
 from docflow.deploy.local.environments import environment, is_whole, place_of, recipe
 from docflow.deploy.local.failing import reason_of
 from docflow.deploy.local.flags import Device, Plan, Wishes, merged, plan
-from docflow.deploy.local.hardware import Machine
 from docflow.deploy.local.model_facts import DEFAULT_MODEL, Model, ModelFacts, facts_from_hub, facts_here, model_named
 from docflow.engines.environment import engine_environment
 from docflow.engines.started import Kind, Register, Started, born_of, engines_folder
 from docflow.errors import ConfigError, DocflowError, EngineUnavailable, UsageError
+from docflow.machine import Machine
 from docflow.models.configs import Configs
 from docflow.settings import Settings
 

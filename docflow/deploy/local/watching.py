@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from docflow.deploy.local import process
-from docflow.deploy.local.hardware import gpu_memory
 from docflow.engines.base import ServerOptions
 from docflow.engines.figures import ServerFigures, ask
 from docflow.engines.started import Started, born_of, uptime
 from docflow.engines.transport import Transport
 from docflow.errors import EngineError
+from docflow.machine import gpu_memory
 
 State = Literal["ready", "starting", "silent", "ended"]
 """``silent`` runs, was ready once, and does not answer now."""

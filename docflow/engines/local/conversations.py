@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from docflow.engines.local.model import Message
+from docflow.engines.chat import Reply
+from docflow.engines.local.model import Form, Message, Sampling
 from docflow.errors import EngineRefused
 
 
@@ -74,6 +75,50 @@ class Template:
     def _plain(self, text: str) -> str:
         """A text in which no mark of the template stands: what a document says must not speak as the template does."""
         return self._marks.sub(lambda found: f"{found.group()[0]} {found.group()[1:]}", text) if self._marks else text
+
+
+class ByTemplate:
+    """A model of the Hub that is asked in the words of its template. A subclass sees to the answer."""
+
+    _name: str
+    _context: int
+    _template: Template
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def context(self) -> int:
+        return self._context
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        sampling: Sampling,
+        *,
+        form: Form | None = None,
+        begun: str = "",
+        on_text: Callable[[str], bool] | None = None,
+    ) -> Reply:
+        """The answer to a conversation. Raises EngineRefused, EngineError."""
+        return self._answer(self._template.prompt(messages, begun), sampling, form, on_text, bare=False)
+
+    def complete(self, prompt: str, sampling: Sampling, *, on_text: Callable[[str], bool] | None = None) -> Reply:
+        """What follows a text; names of special tokens in it are those tokens. Raises EngineRefused, EngineError."""
+        return self._answer(Prompt(prompt, ()), sampling, None, on_text, bare=True)
+
+    def _answer(
+        self,
+        prompt: Prompt,
+        sampling: Sampling,
+        form: Form | None,
+        on_text: Callable[[str], bool] | None,
+        *,
+        bare: bool,
+    ) -> Reply:
+        """What follows a prompt; ``bare`` of one that no template wrote. Raises EngineRefused, EngineError."""
+        raise NotImplementedError
 
 
 def _marks(tokenizer: Any) -> set[str]:

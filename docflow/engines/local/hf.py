@@ -17,7 +17,7 @@ from docflow.engines.local.hf_embedding import EmbeddingModel
 from docflow.engines.local.hf_writing import WritingModel
 from docflow.engines.local.model import LocalModel, ModelConfig
 from docflow.engines.local.names import shown_name
-from docflow.errors import BrokenModel, EngineUnavailable, NotEnoughMemory
+from docflow.errors import BrokenModel, EngineUnavailable, NotEnoughMemory, first_line
 
 PACKAGES = ("transformers", "torch", "llguidance")
 MOST_CONTEXT = 32_768
@@ -157,16 +157,12 @@ def _said_plainly(name: str) -> Iterator[None]:
         raise BrokenModel(f"{name} is damaged: {error}", hint="Download the model again.") from error
     except ImportError as error:
         raise EngineUnavailable(
-            f"{name} needs a package that is not installed: {_first_line(error)}", retryable=False
+            f"{name} needs a package that is not installed: {first_line(error)}", retryable=False
         ) from error
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and "allocate memory" in str(error):
             raise NotEnoughMemory(f"{name} does not fit the memory of this machine") from error
         raise BrokenModel(
-            f"{name} cannot be loaded: {_first_line(error)}",
+            f"{name} cannot be loaded: {first_line(error)}",
             hint="Transformers of another version may know it; models that need code of their own are not loaded.",
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from docflow.engines.chat import Reply
-from docflow.engines.local.conversations import Prompt, Template, too_long
+from docflow.engines.local.conversations import ByTemplate, Prompt, Template, too_long
 from docflow.engines.local.gathering import Gathering
 from docflow.engines.local.grammars import Grammars
-from docflow.engines.local.model import Embedded, Form, Message, Sampling
+from docflow.engines.local.model import Embedded, Form, Sampling
 from docflow.engines.local.writing import Writing
 from docflow.errors import CannotEmbed, EngineError, EngineUnavailable, NotEnoughMemory
 
@@ -51,7 +51,7 @@ class _Job:
             self.reply.set_result(self.writing.reply(self.length))
 
 
-class WritingModel:
+class WritingModel(ByTemplate):
     """A model that is loaded. Threads ask it at once and are answered in batches."""
 
     backend = "transformers"
@@ -73,30 +73,6 @@ class WritingModel:
         self._grammars = Grammars(tokenizer, size, ends)
         self._reading = threading.Lock()  # a tokenizer is for one thread at a time
         self._gathering = Gathering(self._write, batch)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def context(self) -> int:
-        return self._context
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        *,
-        form: Form | None = None,
-        begun: str = "",
-        on_text: Callable[[str], bool] | None = None,
-    ) -> Reply:
-        """The answer to a conversation. Raises EngineRefused, EngineError."""
-        return self._answer(self._template.prompt(messages, begun), sampling, form, on_text, bare=False)
-
-    def complete(self, prompt: str, sampling: Sampling, *, on_text: Callable[[str], bool] | None = None) -> Reply:
-        """What follows a text; names of special tokens in it are those tokens. Raises EngineRefused, EngineError."""
-        return self._answer(Prompt(prompt, ()), sampling, None, on_text, bare=True)
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         """Raises CannotEmbed: this model writes."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-import os
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,11 +21,12 @@ from docflow.engines.local.gguf_file import GgufFile, read_gguf, read_parts
 from docflow.engines.local.llama_eyes import Chunk
 from docflow.engines.local.llama_grammar import grammar_of
 from docflow.engines.local.llama_library import PACKAGE, library, missing_package
-from docflow.engines.local.llama_memory import bytes_needed, context_of, embeds, free_bytes, ranks
+from docflow.engines.local.llama_memory import bytes_needed, context_of, embeds, ranks
 from docflow.engines.local.llama_opened import Opened, Opening
 from docflow.engines.local.llama_prompt import Part, Text, prompt_of
 from docflow.engines.local.model import Embedded, Form, Message, ModelConfig, Sampling
 from docflow.errors import BrokenModel, CannotEmbed, EngineRefused, EngineUnavailable, NotEnoughMemory
+from docflow.machine import main_memory, usable_cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -66,7 +66,7 @@ class LlamaBackend:
             context=context_of(parts[0], config.context),
             embeds=embeds(parts[0]),
             gpu_layers=layers,
-            threads=config.threads or _cores(),
+            threads=config.threads or usable_cores(),
         )
         llama_trial.check(opening)
         return LlamaModel(parts[0], Opened(opening))
@@ -91,8 +91,8 @@ def _files(config: ModelConfig) -> tuple[tuple[GgufFile, ...], GgufFile | None]:
 
 
 def _check_memory(config: ModelConfig, needed: int) -> None:
-    free = free_bytes()
-    if free is not None and needed > free:
+    free, _ = main_memory()
+    if needed > free:
         raise NotEnoughMemory(
             f"{config.model_id} needs about {needed / _GIB:.1f} GiB, and {free / _GIB:.1f} GiB are free",
             hint="Load it with less context, take a smaller file of the model, or unload another one.",
@@ -106,10 +106,6 @@ def _gpu_layers(config: ModelConfig) -> int:
     if config.device == "auto" and not (has_gpu() and library().llama.llama_supports_gpu_offload()):
         return 0
     return _ALL_LAYERS if config.device == "cuda" and config.gpu_layers < 0 else config.gpu_layers
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class LlamaModel:

@@ -1,9 +1,8 @@
-"""What a GGUF model takes of memory, worked out from its files' metadata, and what there is."""
+"""What a GGUF model takes of memory, worked out from its files' metadata."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from docflow.engines.local.gguf_file import GgufFile
 
@@ -65,19 +64,3 @@ def _work_bytes(model: GgufFile, context: int) -> int:
     width = max(model.number("feed_forward_length"), *model.numbers("feed_forward_length"), 1)
     batch = context if embeds(model) else min(BATCH, context)
     return batch * (4 * width + 4 * model.number("embedding_length")) * 4
-
-
-def free_bytes() -> int | None:
-    """Memory that this process may still take; None where the system does not say."""
-    try:
-        told = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines())
-        free = int(told["MemAvailable"].split()[0]) * 1024
-    except (OSError, ValueError, LookupError):
-        return None
-    limits = Path("/sys/fs/cgroup")
-    try:
-        most = int((limits / "memory.max").read_text(encoding="ascii"))
-        taken = int((limits / "memory.current").read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no limit, which reads "max"
-        return free
-    return max(0, min(free, most - taken))

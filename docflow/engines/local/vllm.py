@@ -14,8 +14,6 @@ import io
 import math
 import os
 import queue
-import shutil
-import subprocess
 import threading
 import uuid
 from collections.abc import Callable, Coroutine, Mapping, Sequence
@@ -27,9 +25,9 @@ from docflow.engines.base import StopReason, Usage
 from docflow.engines.chat import Reply, Step
 from docflow.engines.environment import take_out_own
 from docflow.engines.local import checkpoints
-from docflow.engines.local.conversations import Prompt, Template
+from docflow.engines.local.conversations import ByTemplate, Prompt, Template
 from docflow.engines.local.grammars import Grammars
-from docflow.engines.local.model import Embedded, Form, JsonForm, Message, ModelConfig, Sampling
+from docflow.engines.local.model import Embedded, Form, JsonForm, ModelConfig, Sampling
 from docflow.engines.local.names import shown_name
 from docflow.engines.vllm_offline import VllmOptions, setup_vllm_async
 from docflow.errors import (
@@ -40,7 +38,9 @@ from docflow.errors import (
     EngineRefused,
     EngineUnavailable,
     NotEnoughMemory,
+    first_line,
 )
+from docflow.machine import gpus
 
 MOST_CONTEXT = 16_384
 """Tokens of a conversation where the configuration names none and the model has more: vLLM wants room for one."""
@@ -92,7 +92,7 @@ class VllmBackend:
 BACKEND = VllmBackend()
 
 
-class VllmModel:
+class VllmModel(ByTemplate):
     """A model that is loaded. Threads ask at once, and vLLM batches what they ask."""
 
     backend = "vllm"
@@ -124,7 +124,7 @@ class VllmModel:
             self._tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **common)
             reader = transformers.AutoProcessor.from_pretrained(folder, **common) if self._sees else self._tokenizer
         except (OSError, ValueError, LookupError) as error:
-            raise BrokenModel(f"{self._name} cannot be read: {_first_line(error)}") from error
+            raise BrokenModel(f"{self._name} cannot be read: {first_line(error)}") from error
         self._template = Template(reader, self._tokenizer, sees=self._sees)
         self._reading = threading.Lock()  # a tokenizer is for one thread at a time
         made = self._engine.model_config
@@ -133,30 +133,6 @@ class VllmModel:
         if self._tokenizer.eos_token_id is not None:
             found.add(self._tokenizer.eos_token_id)
         self._tokens = Grammars(self._tokenizer, made.get_vocab_size(), found)
-
-    @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def context(self) -> int:
-        return self._context
-
-    def chat(
-        self,
-        messages: Sequence[Message],
-        sampling: Sampling,
-        *,
-        form: Form | None = None,
-        begun: str = "",
-        on_text: Callable[[str], bool] | None = None,
-    ) -> Reply:
-        """The answer to a conversation. Raises EngineRefused, EngineError."""
-        return self._answer(self._template.prompt(messages, begun), sampling, form, on_text, bare=False)
-
-    def complete(self, prompt: str, sampling: Sampling, *, on_text: Callable[[str], bool] | None = None) -> Reply:
-        """What follows a text; names of special tokens in it are those tokens. Raises EngineRefused, EngineError."""
-        return self._answer(Prompt(prompt, ()), sampling, None, on_text, bare=True)
 
     def embed(self, texts: Sequence[str]) -> Embedded:
         """A vector of length 1 for each text. Raises CannotEmbed, EngineRefused."""
@@ -245,7 +221,7 @@ class VllmModel:
             raise EngineUnavailable(f"{self._name} has died: vLLM's process is gone", retryable=False) from error
         except (VLLMClientError, ValueError) as error:
             refused = EngineRefused(
-                f"vLLM refuses the request: {_first_line(error)}",
+                f"vLLM refuses the request: {first_line(error)}",
                 hint="Where it is too long: a longer context, or fewer or smaller pages (extraction.page_tokens).",
             )
             refused.elsewhere = True
@@ -380,7 +356,7 @@ async def _started(name: str, folder: Path, described: Mapping[str, Any], config
         raise NotEnoughMemory(f"{name} does not fit the memory of this machine") from error
     except (RuntimeError, ValueError, OSError, LookupError, TypeError, NotImplementedError) as error:
         raise BrokenModel(
-            f"vLLM cannot load {name}: {_first_line(error)}", hint="What vLLM logged before says why."
+            f"vLLM cannot load {name}: {first_line(error)}", hint="What vLLM logged before says why."
         ) from error
 
 
@@ -431,34 +407,16 @@ def _on_cpu() -> bool:
 def _check_memory(config: ModelConfig, name: str) -> None:
     """Raises NotEnoughMemory where a GPU has not free what vLLM would take: it would say so in its log only."""
     needed = checkpoints.memory_needed(config) / config.tensor_parallel_size
-    for number, (total, free) in enumerate(_gpus()[: config.tensor_parallel_size]):
-        share = total * config.gpu_memory_utilization
+    for gpu in sorted(gpus(), key=lambda gpu: gpu.number)[: config.tensor_parallel_size]:
+        share = gpu.total * config.gpu_memory_utilization
         if needed > share:
             raise NotEnoughMemory(
                 f"{name} needs {needed / 2**30:.1f} GiB a GPU for its weights, and {share / 2**30:.1f} are its share",
                 hint="Take more GPUs (tensor_parallel_size), a quantised model, or a larger share.",
                 retryable=False,
             )
-        if free < share:
+        if gpu.free < share:
             raise NotEnoughMemory(
-                f"GPU {number} has {free / 2**30:.1f} GiB free, and {share / 2**30:.1f} are wanted for {name}",
+                f"GPU {gpu.number} has {gpu.free / 2**30:.1f} GiB free, and {share / 2**30:.1f} are wanted for {name}",
                 hint="Unload what else is on it, or take less: gpu_memory_utilization.",
             )
-
-
-def _gpus() -> list[tuple[float, float]]:
-    """Memory of each NVIDIA GPU in bytes, in all and free; asked of the driver, without touching them."""
-    tool = shutil.which("nvidia-smi")
-    if tool is None:
-        return []
-    asked = [tool, "--query-gpu=memory.total,memory.free", "--format=csv,noheader,nounits"]
-    try:
-        said = subprocess.run(asked, capture_output=True, text=True, timeout=20, check=True).stdout
-        lines = [[float(number) * 2**20 for number in line.split(",")] for line in said.splitlines() if line.strip()]
-        return [(total, free) for total, free in lines]
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return []
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]

@@ -2,49 +2,24 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from docflow.engines.local import backends
 from docflow.engines.local.model import ModelConfig
 from docflow.errors import ConfigError, NotEnoughMemory
+from docflow.machine import MIB, Gpu
 from docflow.models import memory
-from docflow.models.memory import KEPT_BYTES, MIB, Memory, gib, place_of
-from docflow.telemetry.gpu import Gpu, Gpus
+from docflow.models.memory import KEPT_BYTES, Memory, gib, place_of
 
 GIB = 1 << 30
 
 
 @pytest.fixture
-def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A control group inside another, each with limits to be written."""
-    monkeypatch.setattr(memory, "_CGROUP", tmp_path)
-    (tmp_path / "outer" / "inner").mkdir(parents=True)
-    monkeypatch.setattr(memory, "_of_the_machine", lambda: (50 * GIB, 64 * GIB))
-    monkeypatch.setattr(memory, "_limits", lambda: memory._up(tmp_path, "/outer/inner", *V2))
-    return tmp_path
+def machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "main_memory", lambda: (50 * GIB, 64 * GIB))
 
 
-V2 = ("memory.max", "memory.current", "inactive_file")
-
-
-def limit(folder: Path, most: str, used: int, idle: int = 0) -> None:
-    (folder / "memory.max").write_text(f"{most}\n")
-    (folder / "memory.current").write_text(f"{used}\n")
-    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {idle}\nfile 9\n")
-
-
-def test_the_narrowest_container_around_this_process_counts(machine: Path) -> None:
-    assert Memory().main() == (50 * GIB - KEPT_BYTES, 64 * GIB)
-    limit(machine / "outer", str(8 * GIB), 3 * GIB, GIB)  # of which 1 GiB are pages that nobody reads
-    limit(machine / "outer" / "inner", "max", 2 * GIB)
-    assert Memory().main() == (6 * GIB - KEPT_BYTES, 8 * GIB)
-    limit(machine / "outer" / "inner", str(4 * GIB), 4 * GIB)
-    assert Memory().main() == (0, 4 * GIB)
-
-
-def test_what_is_loaded_counts_even_where_it_was_not_read_yet(machine: Path) -> None:
+def test_what_is_loaded_counts_even_where_it_was_not_read_yet(machine: None) -> None:
     config = ModelConfig("x")
     Memory().check("it", 40 * GIB, "cpu", config, [("other", 20 * GIB)])
     with pytest.raises(NotEnoughMemory, match=r"it needs 99\.0 GiB") as refused:
@@ -57,15 +32,13 @@ def test_what_is_loaded_counts_even_where_it_was_not_read_yet(machine: Path) -> 
     assert refused.value.hint == "docflow models unload other gives back 20.0 GiB."
 
 
-def test_this_machine_tells_what_is_free() -> None:
-    free, total = Memory().main()
-    assert 0 <= free < total
+def test_something_of_what_is_free_is_left_for_the_rest_of_the_process(machine: None) -> None:
+    assert Memory().main() == (50 * GIB - KEPT_BYTES, 64 * GIB)
 
 
 def test_more_gpus_than_there_are_is_refused_before_loading(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(
-        Gpus, "read", lambda self: [Gpu("0", 10 * GIB, 80 * GIB, 0.1), Gpu("1", 30 * GIB, 80 * GIB, 0.0)]
-    )
+    found = (Gpu(0, "a", "A100", 80 * GIB, 70 * GIB), Gpu(1, "b", "A100", 80 * GIB, 50 * GIB))
+    monkeypatch.setattr(memory, "gpus", lambda: found)
     assert Memory().gpu(1) == (70 * GIB, 80 * GIB)
     assert Memory().gpu(2) == (100 * GIB, 160 * GIB)  # spread evenly, the fuller one bounds both
     with pytest.raises(NotEnoughMemory, match="over 4 GPUs, and there are 2"):

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from docflow.deploy.local.environments import GIB
 from docflow.deploy.local.flags import CPU_CONTEXT, GPU_BASE, Wishes, images_for, merged, plan
-from docflow.deploy.local.hardware import Gpu, Machine
 from docflow.deploy.local.model_facts import ModelFacts, facts_of
 from docflow.errors import ConfigError, NotEnoughMemory
+from docflow.machine import Gpu, Machine
 
 # What the config.json of Qwen2-VL 2B and 7B say, where it counts here.
 SMALL = facts_of(

@@ -39,6 +39,9 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="exit with 1 when a figure misses its bound")
     parser.add_argument("--quick", action="store_true", help="fewer documents")
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument(
+        "--kind", nargs="+", choices=environments.KINDS, default=environments.KINDS, help="the servers to start (both)"
+    )
     parser.add_argument("--sglang", metavar="URL", help="an SGLang server that is up")
     parser.add_argument("--vllm", metavar="URL", help="a vLLM server that is up")
     parser.add_argument("--scans", metavar="FOLDER", type=Path, help="JPEG scans for the client's cost (or samples)")
@@ -53,7 +56,7 @@ def main() -> None:
         servers: dict[str, Server] = {}
         urls = {kind: url for kind, url in (("sglang", given.sglang), ("vllm", given.vllm)) if url}
         if not urls:
-            servers = {kind: cleanup.enter_context(Server(root, kind)).start() for kind in environments.KINDS}
+            servers = {kind: cleanup.enter_context(Server(root, kind)).start() for kind in given.kind}
             urls = {kind: server.wait_ready().url for kind, server in servers.items()}
         figures = _measure(given, folder, urls, servers)
     missed = _missed(figures)
@@ -104,7 +107,7 @@ def _measure(
                 figures[part][kind] = client.measure(kind, url, folder, 20 if given.quick else 60, scan)
     if "client" in given.only:
         figures["page"] = _making_pages(given)
-    if "failover" in given.only and servers:
+    if "failover" in given.only and {"sglang", "vllm"} <= servers.keys():
         wanted = 45 if given.quick else 200
         figures["failover"] = failover.measure(servers["sglang"], urls["vllm"], folder, wanted, page_tokens)
     return figures

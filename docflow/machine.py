@@ -8,7 +8,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-MIB = 1 << 20
+from docflow.sizes import MIB
+
 CGROUPS = Path("/sys/fs/cgroup")
 _SMI_SECONDS = 20.0
 _UNLIMITED = 1 << 60

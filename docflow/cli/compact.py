@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from docflow.cli import options
+from docflow.sizes import shown_size
 
 if TYPE_CHECKING:
     from docflow.storage.compacting import Compacted
@@ -71,8 +72,8 @@ def _said(done: Compacted) -> list[str]:
         lines.append(
             f"{what} {_count(done.merged, 'part')} of {done.parts:,} into {done.written:,}: {_count(done.rows, 'row')}"
             + (f", without {done.dropped:,} that newer ones stand in for" if done.dropped else "")
-            + (f", {_size(done.bytes_before)} before" if done.dry_run else "")
-            + (f", {_size(done.bytes_before)} now {_size(done.bytes_after)}" if not done.dry_run else "")
+            + (f", {shown_size(done.bytes_before)} before" if done.dry_run else "")
+            + (f", {shown_size(done.bytes_before)} now {shown_size(done.bytes_after)}" if not done.dry_run else "")
             + "."
         )
     else:
@@ -88,10 +89,3 @@ def _said(done: Compacted) -> list[str]:
 
 def _count(count: int, one: str) -> str:
     return f"{count:,} {one}{'' if count == 1 else 's'}"
-
-
-def _size(count: int) -> str:
-    """Bytes in the unit that leaves a number to read: 812 B, 53.1 KiB, 2,048.0 MiB."""
-    if count < 2**10:
-        return f"{count} B"
-    return f"{count / 2**10:,.1f} KiB" if count < 2**20 else f"{count / 2**20:,.1f} MiB"

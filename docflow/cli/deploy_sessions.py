@@ -364,8 +364,9 @@ def _share(value: float | None) -> str:
 def _of(used: float | None, total: float | None) -> str:
     if used is None:
         return "-"
-    gib = 1 << 30
-    return f"{used / gib:.1f} of {total / gib:.1f} GiB" if total else f"{used / gib:.1f} GiB"
+    from docflow.sizes import shown_size
+
+    return shown_size(int(used)) + (f" of {shown_size(int(total))}" if total else "")
 
 
 def _plain(session: Session) -> dict[str, Any]:

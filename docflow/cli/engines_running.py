@@ -316,8 +316,10 @@ def _share(value: float | None) -> str:
 
 
 def _memory(sight: Sight) -> str:
-    main = f"{sight.memory / (1 << 30):.1f} GiB" if sight.memory else ""
-    return f"{main}, GPU {sight.gpu_memory / (1 << 30):.1f} GiB" if sight.gpu_memory else main
+    from docflow.sizes import shown_size
+
+    main = shown_size(sight.memory) if sight.memory else ""
+    return f"{main}, GPU {shown_size(sight.gpu_memory)}" if sight.gpu_memory else main
 
 
 def _duration(seconds: float) -> str:

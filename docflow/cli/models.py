@@ -68,8 +68,8 @@ def load(
         docflow models load ./small.gguf --context 4096
     """
     from docflow.cli.terminal import output_console, printable
-    from docflow.models.memory import gib
     from docflow.settings import load_settings
+    from docflow.sizes import shown_size
 
     settings = load_settings()
     given: dict[str, Any] = {"context": context, "device": device}
@@ -78,12 +78,12 @@ def load(
     if url:
         state = _remote(url, settings).load(name, backend or "", options)
         who = str(state["backend"]).replace("_", "-")
-        console.print(f"{printable(name)} is loaded by {who}, with {gib(int(state['memory_bytes']))}.")
+        console.print(f"{printable(name)} is loaded by {who}, with {shown_size(int(state['memory_bytes']))}.")
         return
     state = _tried(settings, name, options, backend)
     who = str(state["backend"]).replace("_", "-")
     console.print(
-        f"{printable(name)} can be loaded by {who}: {gib(state['memory_bytes'])} of memory, a context of"
+        f"{printable(name)} can be loaded by {who}: {shown_size(state['memory_bytes'])} of memory, a context of"
         f" {state['context']:,} tokens, loaded in {state['load_seconds']:.1f} s,"
         f" {state['did']} in {state['answer_seconds']:.1f} s."
     )
@@ -131,9 +131,9 @@ def pull(
     """
     from docflow.cli.terminal import error_console, output_console, printable
     from docflow.models.configs import BUILT_IN
-    from docflow.models.memory import gib
     from docflow.models.pulling import Hub
     from docflow.settings import load_settings
+    from docflow.sizes import shown_size
 
     alias = {**BUILT_IN, **load_settings().models.aliases}.get(name)
     hub = Hub()
@@ -142,10 +142,10 @@ def pull(
     if dry_run:
         _show_plan(plan)
         return
-    files = f"{len(plan.files)} file{'s' if len(plan.files) != 1 else ''}, {gib(plan.total_bytes)}"
+    files = f"{len(plan.files)} file{'s' if len(plan.files) != 1 else ''}, {shown_size(plan.total_bytes)}"
     if plan.missing_bytes:
         error_console().print(
-            f"{printable(plan.name)} at {plan.commit[:12]}: {files} ({gib(plan.missing_bytes)} to go)."
+            f"{printable(plan.name)} at {plan.commit[:12]}: {files} ({shown_size(plan.missing_bytes)} to go)."
         )
     folder = hub.pull(plan, revision)
     console.print(f"{printable(plan.name)} is in {printable(folder)} ({files}).")
@@ -219,7 +219,7 @@ def _show(listed: dict[str, Any]) -> None:
     from rich.text import Text
 
     from docflow.cli.terminal import output_console, plain_table, printable
-    from docflow.models.memory import gib
+    from docflow.sizes import shown_size
 
     console = output_console()
     table = plain_table()
@@ -229,7 +229,7 @@ def _show(listed: dict[str, Any]) -> None:
         table.add_column(title, overflow="fold", no_wrap=title != "remarks" and not (below and title == "model"))
     for one in listed["models"]:
         word, style = _state(one)
-        size = "" if one["memory_bytes"] is None else gib(int(one["memory_bytes"]))
+        size = "" if one["memory_bytes"] is None else shown_size(int(one["memory_bytes"]))
         run_by = (str(one["backend"] or "").replace("_", "-"), size) if sizes else ()
         remarks = [f"= {one['alias']}"] if one["alias"] else []
         remarks += [one["problem"]] if one["problem"] and one["present"] else []
@@ -276,15 +276,16 @@ def _state(one: dict[str, Any]) -> tuple[str, str]:
 
 def _show_plan(plan: Plan) -> None:
     from docflow.cli.terminal import output_console, plain_table, printable
-    from docflow.models.memory import gib
+    from docflow.sizes import shown_size
 
     console = output_console()
     table = plain_table()
     table.add_column("file", overflow="fold")
     table.add_column("size", justify="right", no_wrap=True)
     for file, size in plan.files:
-        table.add_row(printable(file), gib(size))
+        table.add_row(printable(file), shown_size(size))
     console.print(table)
     console.print(
-        f"{printable(plan.name)} at {plan.commit[:12]}: {gib(plan.missing_bytes)} of {gib(plan.total_bytes)} to go."
+        f"{printable(plan.name)} at {plan.commit[:12]}: {shown_size(plan.missing_bytes)} of"
+        f" {shown_size(plan.total_bytes)} to go."
     )

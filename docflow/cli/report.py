@@ -41,6 +41,7 @@ def report(
     from docflow.errors import UsageError
     from docflow.server.report import write_report
     from docflow.settings import load_settings
+    from docflow.sizes import shown_size
     from docflow.storage.dataset import Dataset
 
     dataset = Dataset(out)
@@ -48,7 +49,7 @@ def report(
         raise UsageError(f"{out} holds no rows of {program!r}", hint=f"It holds {', '.join(dataset.programs)}.")
     done = write_report(out, html, limit=limit, program=program, status=status, folder=source, settings=load_settings())
     documents = f"{done.documents:,} of {done.of:,} documents"
-    output_console().print(f"{printable(html)}: {documents}, {done.pages:,} pages, {done.size / 1e6:.1f} MB")
+    output_console().print(f"{printable(html)}: {documents}, {done.pages:,} pages, {shown_size(done.size)}")
     if done.without_picture:
         hint = "" if source else "; say where the files are with --source DIR"
         complain("note", f"{done.without_picture:,} documents have no picture: their files are gone or changed{hint}")

@@ -15,7 +15,6 @@ from docflow.engines.chat import Reply
 from docflow.engines.local import backends
 from docflow.engines.local.model import Backend, LocalModel, ModelConfig
 from docflow.errors import DocflowError, EngineError, EngineUnavailable, ModelBusy
-from docflow.machine import MIB
 from docflow.models import replies, requests
 from docflow.models.catalogue import Catalogue
 from docflow.models.configs import Configs
@@ -31,6 +30,7 @@ from docflow.models.managers import (
 from docflow.models.memory import Memory, place_of
 from docflow.models.routing import Route, Router, nothing_available
 from docflow.settings import ModelOptions, Settings
+from docflow.sizes import MIB
 
 MOST_IDLE_LOOK_SECONDS = 10.0
 """Between two looks at models that nobody asks anything."""

@@ -15,7 +15,8 @@ from typing import Literal
 from docflow.engines.local.backends import has_gpu
 from docflow.engines.local.model import ModelConfig
 from docflow.errors import NotEnoughMemory
-from docflow.machine import MIB, gpus, main_memory
+from docflow.machine import gpus, main_memory
+from docflow.sizes import MIB, shown_size
 
 Place = Literal["cpu", "cuda"]
 
@@ -64,7 +65,7 @@ class Memory:
             return
         where = "GPU memory" if place == "cuda" else "memory"
         raise NotEnoughMemory(
-            f"{name} needs {gib(needed)} of {where}, and {gib(max(0, room))} are {bound}",
+            f"{name} needs {shown_size(needed)} of {where}, and {shown_size(max(0, room))} are {bound}",
             hint=_what_helps(needed - max(0, room), held),
         )
 
@@ -109,7 +110,7 @@ def _what_helps(lacking: int, held: Sequence[tuple[str, int]]) -> str:
         gained += size
     if gained < lacking:
         return "Take a smaller or quantised model, or less context."
-    return f"{', '.join(f'docflow models unload {name}' for name in chosen)} gives back {gib(gained)}."
+    return f"{', '.join(f'docflow models unload {name}' for name in chosen)} gives back {shown_size(gained)}."
 
 
 def give_back() -> None:
@@ -121,11 +122,6 @@ def give_back() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # a C library without it
             ctypes.CDLL(None).malloc_trim(0)
-
-
-def gib(size: int) -> str:
-    """Bytes for people: ``1.4 GiB``, ``12 MiB``."""
-    return f"{size / (1 << 30):.1f} GiB" if size >= 1 << 30 else f"{-(-size // MIB)} MiB"
 
 
 def _by_torch() -> list[tuple[int, int]]:

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from docflow.errors import EngineUnavailable, ModelNotFound, NotEnoughMemory, UsageError, first_line
 from docflow.models.catalogue import PROJECTOR, hub_cache, is_hub_id
-from docflow.models.memory import gib
+from docflow.sizes import shown_size
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
@@ -103,7 +103,8 @@ class Hub:
         free = shutil.disk_usage(cache).free
         if plan.missing_bytes + _KEPT_FREE > free:
             raise NotEnoughMemory(
-                f"{plan.name} takes {gib(plan.missing_bytes)}, and the disk of {cache} has {gib(free)} left",
+                f"{plan.name} takes {shown_size(plan.missing_bytes)}, and the disk of {cache} has"
+                f" {shown_size(free)} left",
                 hint="Make room, or set HF_HOME to a folder on another disk.",
             )
         for file, size in plan.files:

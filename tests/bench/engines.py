@@ -44,6 +44,9 @@ def main() -> None:
     )
     parser.add_argument("--sglang", metavar="URL", help="an SGLang server that is up")
     parser.add_argument("--vllm", metavar="URL", help="a vLLM server that is up")
+    parser.add_argument(
+        "--levels", nargs="+", type=int, default=saturation.LEVELS, metavar="N", help="saturation: requests at a time"
+    )
     parser.add_argument("--scans", metavar="FOLDER", type=Path, help="JPEG scans for the client's cost (or samples)")
     parser.add_argument("--page-tokens", type=int, metavar="N", help="most image tokens of a page")
     parser.add_argument("--block", type=int, metavar="N", help="vLLM's --block-size (default 32; 16 on a GPU)")
@@ -85,7 +88,9 @@ def _measure(
             elif part == "saturation":
                 repeats = 1 if given.quick else 2
                 if not servers:
-                    figures[part][kind] = saturation.measure(kind, url, folder, many, page_tokens, repeats)
+                    figures[part][kind] = saturation.measure(
+                        kind, url, folder, many, page_tokens, repeats, levels=given.levels
+                    )
                     continue
                 for other in servers.values():  # one that was asked just now may still be busy with itself
                     other.kill(signal.SIGSTOP if other is not servers[kind] else signal.SIGCONT)
@@ -93,10 +98,12 @@ def _measure(
                     if is_apart:
                         cores = "one for the server, another for who asks"
                         figures[part][kind] = saturation.measure(
-                            kind, url, folder, many, page_tokens, repeats, cores=cores
+                            kind, url, folder, many, page_tokens, repeats, cores=cores, levels=given.levels
                         )
                 cores = "the same for the server and who asks"
-                shared = saturation.measure(kind, url, folder, many, page_tokens, repeats, cores=cores)
+                shared = saturation.measure(
+                    kind, url, folder, many, page_tokens, repeats, cores=cores, levels=given.levels
+                )
                 figures.setdefault("saturation_on_shared_cores", {})[kind] = shared
                 for other in servers.values():
                     other.cont()

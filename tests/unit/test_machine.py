@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from docflow import machine
-from docflow.machine import MIB, Machine, main_memory, parse_gpus, usable_cores, visible
+from docflow.machine import Machine, main_memory, parse_gpus, usable_cores, visible
+from docflow.sizes import GIB, MIB
 
 SAID = """\
 0, GPU-aaaa, NVIDIA A10G, 23028, 22515
@@ -42,7 +43,6 @@ def test_this_machine_has_memory_and_cores() -> None:
     assert machine.cores >= 1
 
 
-GIB = 1 << 30
 V2 = ("memory.max", "memory.current", "inactive_file")
 
 

@@ -19,10 +19,10 @@ from functools import lru_cache
 from pathlib import Path
 
 from docflow.errors import EngineUnavailable
+from docflow.sizes import GIB, shown_size
 
 FILES = Path(__file__).parent / "files"
 UV = "uv==0.13.8"
-GIB = 1 << 30
 _TAIL_LINES = 12
 _BUILD_SECONDS = 3600.0
 
@@ -186,8 +186,8 @@ def _check_disk(root: Path, wanted: Recipe) -> None:
     free = shutil.disk_usage(root).free
     if free < wanted.disk:
         raise BuildFailed(
-            f"the environment of {wanted.kind} takes about {wanted.disk / GIB:.0f} GiB, and {root} has room for "
-            f"{free / GIB:.1f} GiB",
+            f"the environment of {wanted.kind} takes about {shown_size(wanted.disk)}, and {root} has room for "
+            f"{shown_size(free)}",
             hint="Make room, or let DOCFLOW_CACHE_DIR name a folder on another disk.",
         )
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from docflow.deploy.local.environments import GIB
 from docflow.deploy.local.model_facts import ModelFacts
 from docflow.engines.check_flags import CONTEXT_ROOM
 from docflow.errors import ConfigError, NotEnoughMemory
 from docflow.machine import Gpu, Machine
+from docflow.sizes import GIB, shown_size
 
 Device = Literal["cuda", "cpu"]
 
@@ -76,7 +76,7 @@ def _on_gpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> P
         need = facts.weights + GPU_BASE * len(chosen) + CONTEXTS[-1] * facts.token_bytes
         names = " and ".join(dict.fromkeys(gpu.name for gpu in chosen))
         raise NotEnoughMemory(
-            f"the model needs about {_gib(need)} of GPU memory, and {_gib(budget)} can be had of {names}",
+            f"the model needs about {shown_size(need)} of GPU memory, and {shown_size(budget)} can be had of {names}",
             hint="Take a smaller or a quantised model, more GPUs (DOCFLOW_SERVE__TENSOR_PARALLEL_SIZE=2), or end "
             "what else uses the GPU (nvidia-smi shows it).",
         )
@@ -86,7 +86,9 @@ def _on_gpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> P
         f"context {context:,} tokens, {images} page{'s' if images > 1 else ''} a request",
     ]
     if facts.weights and facts.token_bytes:
-        reasons.append(f"weights {_gib(facts.weights)}, room for {cache // facts.token_bytes:,} tokens in the cache")
+        reasons.append(
+            f"weights {shown_size(facts.weights)}, room for {cache // facts.token_bytes:,} tokens in the cache"
+        )
     if kind == "sglang":
         # What SGLang calls static are weights and cache: images in work come on top.
         static = round(share - (0.05 if chosen[0].total >= 16 * GIB else 0.1), 2)
@@ -139,7 +141,7 @@ def _on_cpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> P
     if left < limit * facts.token_bytes:
         need = facts.weights + CPU_BASE + limit * facts.token_bytes
         raise NotEnoughMemory(
-            f"the model needs about {_gib(need)} of memory, and {_gib(machine.available)} can be had",
+            f"the model needs about {shown_size(need)} of memory, and {shown_size(machine.available)} can be had",
             hint="Take a smaller model, or end what else uses the memory.",
         )
     tokens = max(limit, min(CPU_CACHE_TOKENS, left // 2 // facts.token_bytes if facts.token_bytes else limit * 2))
@@ -219,7 +221,3 @@ def merged(flags: Sequence[str], further: Sequence[str]) -> tuple[str, ...]:
         if not skipping:
             kept.append(one)
     return (*kept, *further)
-
-
-def _gib(size: int) -> str:
-    return f"{size / GIB:.1f} GiB"

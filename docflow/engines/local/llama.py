@@ -27,6 +27,7 @@ from docflow.engines.local.llama_prompt import Part, Text, prompt_of
 from docflow.engines.local.model import Embedded, Form, Message, ModelConfig, Sampling
 from docflow.errors import BrokenModel, CannotEmbed, EngineRefused, EngineUnavailable, NotEnoughMemory
 from docflow.machine import main_memory, usable_cores
+from docflow.sizes import shown_size
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from docflow.engines.base import StopReason
 
 _ALL_LAYERS = 999
-_GIB = 1 << 30
 
 
 class LlamaBackend:
@@ -94,7 +94,7 @@ def _check_memory(config: ModelConfig, needed: int) -> None:
     free, _ = main_memory()
     if needed > free:
         raise NotEnoughMemory(
-            f"{config.model_id} needs about {needed / _GIB:.1f} GiB, and {free / _GIB:.1f} GiB are free",
+            f"{config.model_id} needs about {shown_size(needed)}, and {shown_size(free)} are free",
             hint="Load it with less context, take a smaller file of the model, or unload another one.",
         )
 

@@ -41,6 +41,7 @@ from docflow.errors import (
     first_line,
 )
 from docflow.machine import gpus
+from docflow.sizes import shown_size
 
 MOST_CONTEXT = 16_384
 """Tokens of a conversation where the configuration names none and the model has more: vLLM wants room for one."""
@@ -411,12 +412,13 @@ def _check_memory(config: ModelConfig, name: str) -> None:
         share = gpu.total * config.gpu_memory_utilization
         if needed > share:
             raise NotEnoughMemory(
-                f"{name} needs {needed / 2**30:.1f} GiB a GPU for its weights, and {share / 2**30:.1f} are its share",
+                f"{name} needs {shown_size(round(needed))} a GPU for its weights, and its share is "
+                f"{shown_size(int(share))}",
                 hint="Take more GPUs (tensor_parallel_size), a quantised model, or a larger share.",
                 retryable=False,
             )
         if gpu.free < share:
             raise NotEnoughMemory(
-                f"GPU {gpu.number} has {gpu.free / 2**30:.1f} GiB free, and {share / 2**30:.1f} are wanted for {name}",
+                f"GPU {gpu.number} has {shown_size(gpu.free)} free, and {shown_size(int(share))} are wanted for {name}",
                 hint="Unload what else is on it, or take less: gpu_memory_utilization.",
             )

@@ -17,10 +17,10 @@ from starlette.testclient import TestClient
 from docflow.engines.local import backends
 from docflow.engines.local.model import Backend
 from docflow.errors import EngineUnavailable
-from docflow.models.memory import MIB
 from docflow.server.service.app import service_app
 from docflow.server.service.serving import serve_service
 from docflow.settings import load_settings
+from docflow.sizes import MIB
 from tests.engines.instant import InstantServer
 from tests.integration.service.conftest import Serve
 from tests.integration.service.gateways import PIXEL

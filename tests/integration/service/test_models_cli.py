@@ -10,7 +10,7 @@ import pytest
 
 from docflow.cli import main
 from docflow.engines.local import backends
-from docflow.models.memory import MIB
+from docflow.sizes import MIB
 from tests.integration.serving import serving
 from tests.unit.models.words import Words, make_model
 
@@ -66,7 +66,7 @@ def test_a_services_models_are_listed_loaded_and_unloaded(
     ("arguments", "code", "said", "hint"),
     [
         (("load", "none.gguf"), 3, "there is no model 'none.gguf' here", "docflow models pull"),
-        (("load", "team/large.gguf"), 3, "needs 101 MiB of memory, and 100 MiB are left", "smaller"),
+        (("load", "team/large.gguf"), 3, "needs 101.0 MiB of memory, and 100.0 MiB are left", "smaller"),
         (("load", "bad.gguf"), 3, "bad.gguf is damaged", "Get a new copy"),
         (("load", "small.gguf", "--backend", "none"), 2, "there is no backend 'none'", "Backends are"),
     ],
@@ -104,7 +104,7 @@ def test_a_key_that_is_missing_or_no_admins_is_said(
         (("load", "small"), 0, "a token written"),
         (("load", "none.gguf"), 3, "there is no file none.gguf"),
         (("load", "bad.gguf"), 3, "bad.gguf is damaged"),
-        (("load", "team/large.gguf"), 3, "needs 101 MiB"),
+        (("load", "team/large.gguf"), 3, "needs 101.0 MiB"),
         (("load", "small.gguf", "--device", "tpu"), 2, "no device 'tpu'"),
         (("load", "owner/none"), 3, "owner/none is not on this machine"),
         (("pull", "not a name"), 2, "is no model of the Hub's"),
@@ -125,8 +125,8 @@ def test_the_list_tells_who_would_run_a_model_and_whether_it_fits(
 ) -> None:
     assert run("list") == 0
     lines = {line.split()[0]: " ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.split()}
-    assert lines["small.gguf"] == "small.gguf llama-cpp 1 MiB fits"
-    assert lines["team/large.gguf"] == "team/large.gguf llama-cpp 101 MiB too large"
+    assert lines["small.gguf"] == "small.gguf llama-cpp 1.0 MiB fits"
+    assert lines["team/large.gguf"] == "team/large.gguf llama-cpp 101.0 MiB too large"
     assert lines["llama3-8b"] == "llama3-8b not here = meta-llama/Meta-Llama-3-8B-Instruct; default"
 
 

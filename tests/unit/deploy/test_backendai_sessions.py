@@ -449,7 +449,7 @@ def test_monitor_shows_what_sessions_use(manager: Manager, capsys: pytest.Captur
     run(capsys, "backendai", MODEL, "-n", "busy", "--wait")
     code, out, _ = run(capsys, "sessions", "monitor", "--once")
     assert code == 0
-    assert all(said in out for said in ("busy", "37%", "20.0 of 80.0 GiB", "81%", "8.0 of 16.0 GiB"))
+    assert all(said in out for said in ("busy", "37%", "20.0 GiB of 80.0 GiB", "81%", "8.0 GiB of 16.0 GiB"))
     [figures] = json.loads(run(capsys, "sessions", "monitor", "--once", "--json")[1])
     assert figures["gpu"] == pytest.approx(0.37)
 

@@ -25,8 +25,8 @@ from docflow.errors import (
     UsageError,
 )
 from docflow.models import UnifiedModelManager
-from docflow.models.memory import MIB
 from docflow.settings import ModelOptions, load_settings
+from docflow.sizes import MIB
 from tests.unit.models.words import Words, make_model, settings_for
 
 HELLO = [{"role": "user", "content": "say this again"}]
@@ -155,7 +155,7 @@ def test_a_model_that_does_not_fit_is_refused_and_says_what_would_give_room(tmp_
     async def ask() -> None:
         async with manager_for(tmp_path, words, memory_mb=100) as manager:
             await manager.load_model("a.gguf")
-            with pytest.raises(NotEnoughMemory, match="50 MiB of memory, and 40 MiB are left") as refused:
+            with pytest.raises(NotEnoughMemory, match=r"50\.0 MiB of memory, and 40\.0 MiB are left") as refused:
                 await manager.load_model("b.gguf")
             assert refused.value.hint.startswith("docflow models unload a.gguf")
             listed = {one["id"]: one for one in await manager.list_models()}
@@ -173,7 +173,7 @@ def test_a_model_larger_than_the_machine_is_never_begun(tmp_path: Path) -> None:
 
     async def ask() -> None:
         async with manager_for(tmp_path, words) as manager:
-            with pytest.raises(NotEnoughMemory, match=r"8192\.0 GiB"):
+            with pytest.raises(NotEnoughMemory, match=r"8,192\.0 GiB"):
                 await manager.load_model("huge.gguf")
 
     asyncio.run(ask())

@@ -7,11 +7,10 @@ import pytest
 from docflow.engines.local import backends
 from docflow.engines.local.model import ModelConfig
 from docflow.errors import ConfigError, NotEnoughMemory
-from docflow.machine import MIB, Gpu
+from docflow.machine import Gpu
 from docflow.models import memory
-from docflow.models.memory import KEPT_BYTES, Memory, gib, place_of
-
-GIB = 1 << 30
+from docflow.models.memory import KEPT_BYTES, Memory, place_of
+from docflow.sizes import GIB
 
 
 @pytest.fixture
@@ -54,10 +53,6 @@ def test_a_model_is_on_the_gpu_only_where_there_is_one(monkeypatch: pytest.Monke
     assert place_of("vllm", ModelConfig("x")) == "cuda"
     assert place_of("transformers", ModelConfig("x", device="cpu")) == "cpu"
     assert place_of("llama_cpp", ModelConfig("x", gpu_layers=0)) == "cpu"
-
-
-def test_sizes_are_never_shown_as_less_than_they_are() -> None:
-    assert [gib(size) for size in (1, MIB, MIB + 1, 3 * GIB // 2)] == ["1 MiB", "1 MiB", "2 MiB", "1.5 GiB"]
 
 
 # --- backends ---------------------------------------------------------------------------------------------------------

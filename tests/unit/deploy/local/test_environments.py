@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from docflow.deploy.local import environments
-from docflow.deploy.local.environments import GIB, BuildFailed, Recipe, built, call, is_whole, recipe
+from docflow.deploy.local.environments import BuildFailed, Recipe, built, call, is_whole, recipe
+from docflow.sizes import GIB
 
 
 @pytest.fixture
@@ -104,7 +105,7 @@ def test_a_disk_that_is_too_full_is_said_before_anything_is_made(
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=GIB))
-    with pytest.raises(BuildFailed, match=r"takes about 16 GiB, and .* has room for 1\.0 GiB"):
+    with pytest.raises(BuildFailed, match=r"takes about 16\.0 GiB, and .* has room for 1\.0 GiB"):
         environments.environment(tmp_path, recipe("vllm", "cuda"))
     assert not list(tmp_path.glob("vllm-cuda-*"))
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docflow.deploy.local.environments import GIB
 from docflow.deploy.local.flags import CPU_CONTEXT, GPU_BASE, Wishes, images_for, merged, plan
 from docflow.deploy.local.model_facts import ModelFacts, facts_of
 from docflow.errors import ConfigError, NotEnoughMemory
 from docflow.machine import Gpu, Machine
+from docflow.sizes import GIB
 
 # What the config.json of Qwen2-VL 2B and 7B say, where it counts here.
 SMALL = facts_of(

@@ -125,7 +125,7 @@ def test_the_list_tells_who_would_run_a_model_and_whether_it_fits(
 ) -> None:
     assert run("list") == 0
     lines = {line.split()[0]: " ".join(line.split()) for line in capsys.readouterr().out.splitlines() if line.split()}
-    assert lines["small.gguf"] == "small.gguf llama-cpp 1.0 MiB fits"
+    assert lines["small.gguf"] == "small.gguf llama-cpp 4 B fits"
     assert lines["team/large.gguf"] == "team/large.gguf llama-cpp 101.0 MiB too large"
     assert lines["llama3-8b"] == "llama3-8b not here = meta-llama/Meta-Llama-3-8B-Instruct; default"
 

@@ -274,6 +274,14 @@ class GatewaySettings(_Group):
     image_bytes: Annotated[int, Field(ge=1)] = Field(
         20_971_520, description="largest image in a request, in bytes (20 MiB)"
     )
+    image_hosts: str = Field(
+        "",
+        description="hosts whose images requests may name by https address: HOST, or http://HOST:PORT, "
+        "several with ; between them (none: an image is its own bytes)",
+    )
+    image_seconds: Annotated[float, Field(gt=0)] = Field(
+        15, description="longest time to fetch an image from such a host, in seconds"
+    )
     choices: Annotated[int, Field(ge=1)] = Field(16, description="most answers to one request (n)")
     max_tokens: Annotated[int, Field(ge=1)] = Field(32_768, description="most tokens that a request may ask for")
     seed: int | None = Field(None, description="makes the draws of weighted routes repeatable")

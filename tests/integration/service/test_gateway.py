@@ -248,6 +248,24 @@ def test_when_all_fail_the_error_names_them(a: Upstream, b: Upstream) -> None:
     assert int(away.headers["retry-after"]) > 0
 
 
+def test_when_all_are_full_the_client_is_told_to_come_back_when_the_first_has_room(a: Upstream, b: Upstream) -> None:
+    _status(429, retry_after="40")(a)
+    _status(429, retry_after="20")(b)
+    with two(a, b) as client:
+        answer = client.post(CHAT, json=chat())
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "20")
+    error = answer.json()["error"]
+    assert (error["code"], error["upstreams"]) == ("overloaded", ["vllm", "sglang"])
+
+
+def test_one_full_upstream_and_one_that_fails_are_a_failure(a: Upstream, b: Upstream) -> None:
+    _status(429, retry_after="40")(a)
+    _status(500)(b)
+    with two(a, b) as client:
+        answer = client.post(CHAT, json=chat())
+    assert answer.status_code == 502
+
+
 def test_an_upstream_that_was_away_is_used_again(a: Upstream, b: Upstream) -> None:
     with two(a, b, servers__failures=1, servers__rest_seconds=0.05, servers__health_seconds=0.05) as client:
         a.refuse()

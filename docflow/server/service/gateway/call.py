@@ -19,6 +19,7 @@ class Call:
     ``path`` is where an OpenAI server takes it. ``raw`` are the client's own
     bytes, ``body`` what they say. ``uncounted`` marks a stream whose client did not ask for the tokens it costs.
     ``document`` names what it shows (empty where nothing), ``beginnings`` are what others may begin with as well.
+    ``named`` are the images in ``body`` that stand there by an address still, each with its place for messages.
     """
 
     kind: Kind
@@ -32,6 +33,7 @@ class Call:
     trace: str = ""
     document: str = ""
     beginnings: tuple[bytes, ...] = ()
+    named: list[tuple[str, dict[str, Any]]] = field(default_factory=list, repr=False)
 
 
 @dataclass(slots=True)

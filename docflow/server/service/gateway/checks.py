@@ -1,7 +1,8 @@
 """What a request may ask of an upstream. What it may not is refused here, before any of them sees it.
 
 Servers open what a request names: SGLang reads local files and fetches addresses that stand where an image should be.
-So an image is its own bytes (``data:``), and every field that names code, a file or another machine is refused.
+So an image is its own bytes (``data:``), and every field that names code, a file or another machine is refused. Only
+from hosts that the settings allow an image may be named by its address: it is fetched before the request is sent on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 from docflow.engines.admission import SHORTEST_PREFIX
 from docflow.server.service.bounds import check_pattern, check_schema, object_of
 from docflow.server.service.gateway.call import Call, Kind
+from docflow.server.service.gateway.fetching import MAGIC, ImageHosts
 from docflow.server.service.refusals import Refusal
 from docflow.settings import GatewaySettings
 
@@ -45,11 +47,19 @@ _NEVER = frozenset(
 )
 _PARTS = frozenset({"text", "image_url", "refusal"})
 _DATA = re.compile(r"data:image/[a-z0-9.+-]{1,40};base64,", re.IGNORECASE)
-_MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8", b"RIFF", b"BM", b"II*\0", b"MM\0*")
 
 
-def call_of(kind: Kind, raw: bytes, request_id: str, settings: GatewaySettings, model: str, trace: str = "") -> Call:
-    """The request that a body holds. ``model`` is asked for where it names none. Raises Refusal (400)."""
+def call_of(
+    kind: Kind,
+    raw: bytes,
+    request_id: str,
+    settings: GatewaySettings,
+    model: str,
+    trace: str = "",
+    hosts: ImageHosts | None = None,
+) -> Call:
+    """The request that a body holds. ``model`` is asked for where it names none; ``hosts`` are those that may be named
+    for an image. Raises Refusal (400)."""
     body = object_of(raw)
     for name in _NEVER & body.keys():
         if body[name] is not None:
@@ -80,7 +90,7 @@ def call_of(kind: Kind, raw: bytes, request_id: str, settings: GatewaySettings, 
     if kind == "chat" and "messages" not in body:
         raise _bad("messages", "is missing")
     if "messages" in body:
-        _check_messages(body["messages"], settings)
+        _check_messages(body["messages"], settings, call, hosts)
     if kind == "completion":
         _check_texts(body.get("prompt"), "prompt")
     elif kind == "embeddings" and "messages" not in body:
@@ -142,7 +152,7 @@ def _check_texts(given: Any, name: str) -> None:
         raise _bad(name, f"has more than {MOST_INPUTS:,} entries")
 
 
-def _check_messages(messages: Any, settings: GatewaySettings) -> None:
+def _check_messages(messages: Any, settings: GatewaySettings, call: Call, hosts: ImageHosts | None) -> None:
     if not isinstance(messages, list) or not messages:
         raise _bad("messages", "is no list of messages")
     images = 0
@@ -156,13 +166,13 @@ def _check_messages(messages: Any, settings: GatewaySettings) -> None:
         if not isinstance(content, list):
             raise _bad(f"{where}.content", "is no text, and no list of parts")
         for place, part in enumerate(content):
-            images += _check_part(part, f"{where}.content[{place}]", settings)
+            images += _check_part(part, f"{where}.content[{place}]", settings, call, hosts)
     if images > settings.images:
         raise _bad("messages", f"hold more than {settings.images} images")
 
 
-def _check_part(part: Any, where: str, settings: GatewaySettings) -> int:
-    """How many images a part is."""
+def _check_part(part: Any, where: str, settings: GatewaySettings, call: Call, hosts: ImageHosts | None) -> int:
+    """How many images a part is. One that is named by an allowed address is kept in the call."""
     if not isinstance(part, dict) or part.get("type") not in _PARTS:
         raise _bad(where, f"is of no type that is passed on ({', '.join(sorted(_PARTS))})")
     kind = part["type"]
@@ -175,6 +185,10 @@ def _check_part(part: Any, where: str, settings: GatewaySettings) -> int:
         return 0
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
+    if hosts and isinstance(url, str) and hosts.allows(url):
+        part["image_url"] = image if isinstance(image, dict) else {"url": image}
+        call.named.append((where, part["image_url"]))
+        return 1
     if not isinstance(url, str) or not (found := _DATA.match(url)):
         raise _bad(where, "is no image: write its bytes as data:image/png;base64,..., addresses are not opened")
     if (len(url) - found.end()) * 3 // 4 > settings.image_bytes:
@@ -183,7 +197,7 @@ def _check_part(part: Any, where: str, settings: GatewaySettings) -> int:
         start = base64.b64decode(url[found.end() : found.end() + 24], validate=True)
     except (binascii.Error, ValueError):
         start = b""
-    if not start.startswith(_MAGIC):
+    if not start.startswith(tuple(MAGIC)):
         raise _bad(where, "is an image of no kind that is known")
     return 1
 

@@ -16,6 +16,7 @@ from docflow.server.service.allowance import Allowances
 from docflow.server.service.exchange import Exchange, exchange_of
 from docflow.server.service.gateway.call import Call, Kind, Opened
 from docflow.server.service.gateway.checks import PATHS, call_of, mark_beginnings, prompt_length
+from docflow.server.service.gateway.fetching import ImageHosts
 from docflow.server.service.gateway.relay import Relay, Relayed
 from docflow.server.service.gateway.stream import Events, EventTooLong
 from docflow.server.service.keys import NOBODY
@@ -38,6 +39,7 @@ class Gateway:
     def __init__(self, relay: Relay, allowances: Allowances, settings: Settings) -> None:
         self.relay = relay
         self._allowances, self._settings = allowances, settings
+        self._hosts = ImageHosts(settings.gateway, settings.serve.upload_bytes)
 
     def app(self, kind: Kind) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         """The ASGI application of one route."""
@@ -54,15 +56,19 @@ class Gateway:
         self._allowances.take(caller)
         raw = await read_body(receive)
         settings = self._settings
-        call = call_of(kind, raw, exchange.request_id, settings.gateway, settings.serve.model, exchange.trace)
-        if self.relay.uses_beginnings(kind):
-            mark_beginnings(call)
+        call = call_of(
+            kind, raw, exchange.request_id, settings.gateway, settings.serve.model, exchange.trace, self._hosts
+        )
         exchange.streamed = call.stream
         exchange.read(prompt_length(call))
         task = asyncio.current_task()
         assert task is not None
         watch = Leaving(task, receive)
         try:
+            if call.named:
+                await self._hosts.fetch(call)
+            if self.relay.uses_beginnings(kind):
+                mark_beginnings(call)
             relayed = await self.relay.ask(call, exchange)
             await self._answer(call, relayed, exchange, send, watch)
         except asyncio.CancelledError:

@@ -7,7 +7,7 @@ import contextlib
 import random
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -197,7 +197,7 @@ class Relay(Crew[Asked]):
         """
         plan = self._plan_for(call)
         wake = _Wake(asyncio.get_running_loop())
-        tried: list[str] = []
+        tried: dict[str, EngineError] = {}
         with self._lock:
             ticket = self._turns.planned(plan, wake, call.document, call.beginnings, self._answer_seconds)
         targets = [server for server, _ in plan.targets]
@@ -208,7 +208,7 @@ class Relay(Crew[Asked]):
             model = self._model_at(server, call.model, stands_in or bool(tried))
             exchange.upstream, exchange.attempts = name, exchange.attempts + 1
             if tried or stands_in:
-                exchange.fallback_from = tried[0] if tried else targets[0].spec.label
+                exchange.fallback_from = next(iter(tried)) if tried else targets[0].spec.label
                 exchange.fallback_model = model or call.model
             exchange.model = model or call.model
             try:
@@ -216,7 +216,7 @@ class Relay(Crew[Asked]):
             except EngineError as error:
                 failure = without_secrets(error, server.spec)
                 self._failed(server, ticket, failure)
-                tried.append(name)
+                tried[name] = failure
                 exchange.failed_upstreams = tuple(tried)
                 if isinstance(failure, EngineRefused):  # it wants another key: nothing that a client should see
                     raise self._nobody(tried, 502) from error
@@ -230,7 +230,9 @@ class Relay(Crew[Asked]):
                     self._begun(server, ticket)
                 return Relayed(self, server, ticket, opened)
 
-    async def _admit(self, ticket: Ticket, wake: _Wake, tried: list[str], exchange: Exchange) -> Server[Asked]:
+    async def _admit(
+        self, ticket: Ticket, wake: _Wake, tried: Mapping[str, EngineError], exchange: Exchange
+    ) -> Server[Asked]:
         """Wait for the request's turn; the upstream it goes to. Raises Refusal."""
         started = time.perf_counter()
         with self._lock:
@@ -282,8 +284,12 @@ class Relay(Crew[Asked]):
         with self._lock:
             return ticket.server is not None or self._turns.has_hope(ticket)
 
-    def _nobody(self, tried: Iterable[str], status: int) -> Refusal:
+    def _nobody(self, tried: Mapping[str, EngineError], status: int) -> Refusal:
         names = list(tried)
+        if tried and all(error.busy for error in tried.values()):  # all are well, and it is worth coming back
+            after = min(error.retry_after or RETRY_SECONDS for error in tried.values())
+            message = f"no upstream has room: {', '.join(names)} said so"
+            return Refusal(503, message, code="overloaded", retry_after=after, detail={"upstreams": names})
         if status == 502:
             message = f"no upstream could answer: {', '.join(names)} failed"
         elif self._servers:
@@ -291,12 +297,11 @@ class Relay(Crew[Asked]):
             message = f"no upstream is well: {', '.join(away or [server.spec.label for server in self._servers])} away"
         else:
             message = "there is no upstream: set GATEWAY_UPSTREAMS, or start the service with --engine"
-        after = RETRY_SECONDS if status == 503 else None
         return Refusal(
             status,
             message,
             code="upstream_failed" if status == 502 else "no_upstream",
-            retry_after=after,
+            retry_after=RETRY_SECONDS if status == 503 else None,
             detail={"upstreams": names},
         )
 
@@ -309,7 +314,7 @@ class Relay(Crew[Asked]):
         named = self._by_name.get(wanted)
         if plan is None:
             if not self._servers:
-                raise self._nobody((), 503)
+                raise self._nobody({}, 503)
             return self._alone[named or self._servers[0]]
         if named is not None:
             return self._alone[named]

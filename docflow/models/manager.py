@@ -7,17 +7,16 @@ import contextlib
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from docflow.engines.chat import Reply
 from docflow.engines.local import backends
 from docflow.engines.local.model import Backend, LocalModel, ModelConfig
-from docflow.errors import DocflowError, EngineError, EngineUnavailable, ModelBusy
+from docflow.errors import DocflowError, EngineError, EngineUnavailable, ModelBusy, ModelNotFound
 from docflow.models import replies, requests
 from docflow.models.catalogue import Catalogue
 from docflow.models.configs import Configs
+from docflow.models.listing import Listing
 from docflow.models.managers import (
     MANAGERS,
     BackendManager,
@@ -27,8 +26,8 @@ from docflow.models.managers import (
     TransformersManager,
     VLLMManager,
 )
-from docflow.models.memory import Memory, place_of
-from docflow.models.routing import Route, Router, nothing_available
+from docflow.models.memory import Memory
+from docflow.models.routing import Route, Router, error_by_name, nothing_available
 from docflow.settings import ModelOptions, Settings
 from docflow.sizes import MIB
 
@@ -78,7 +77,7 @@ class UnifiedModelManager:
             self.active_backend = ""
         self.catalogue = Catalogue(chosen.folder or settings.cache_dir / "models")
         self.router = Router(Configs(chosen), self.catalogue, tuple(self.managers), self.active_backend)
-        self._sizes: dict[tuple[str, ModelConfig], tuple[int, int]] = {}
+        self._listing = Listing(self.router, self.managers, self._room)
         self._watch: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -155,17 +154,27 @@ class UnifiedModelManager:
         try:
             await manager.load_model(key, route.config, sampling=route.sampling)
         except EngineError as error:
-            raise _by_name(error, route.config, route.model_id) from error
+            raise error_by_name(error, route.config, route.model_id) from error
         self._watch_idle()
         return manager, key
 
-    async def _ready(self, name: str) -> tuple[BackendManager, str]:
+    async def _ready(self, model: str | None) -> tuple[BackendManager, str]:
         """The manager of a model that is there now, to be asked before anything else happens; its key."""
         while True:
-            manager, key = await self._load(name, None, "", True)
+            try:
+                manager, key = await self._load(model or self.settings.default, None, "", True)
+            except ModelNotFound as error:
+                if model:
+                    raise
+                raise ModelNotFound(error.message, hint=f"{self.default_named} {error.hint}".rstrip()) from error
             found = manager.models.get(key)
             if found is not None and not found.leaving:  # it may have gone while this was waiting to go on
                 return manager, key
+
+    @property
+    def default_named(self) -> str:
+        """What to tell whoever named no model, where the default is not here."""
+        return f"No model was named, and {self.settings.default} is the default (models.default)."
 
     async def unload_model(self, model_name: str) -> bool:
         """Unload a model once the requests at it are answered, and give its memory back. Whether it was loaded.
@@ -203,74 +212,15 @@ class UnifiedModelManager:
         here), ``memory_bytes``, ``fits``, ``settings``, and ``problem`` where it cannot be loaded.
         """
         names = await asyncio.to_thread(self.names)
-        return await asyncio.to_thread(lambda: [self._described(name) for name in names])
+        return await asyncio.to_thread(lambda: [self._listing.described(name) for name in names])
 
     async def describe(self, model_name: str) -> dict[str, Any]:
         """One model as ``list_models`` has it. Raises UsageError for a name that is none."""
-        return await asyncio.to_thread(self._described, model_name)
+        return await asyncio.to_thread(self._listing.described, model_name)
 
     def names(self) -> list[str]:
         """What ``list_models`` lists. Looks at the disk."""
-        found: dict[str, None] = dict.fromkeys(self.router.configs.aliases)
-        found |= dict.fromkeys(self.catalogue.files())
-        found |= dict.fromkeys(self.catalogue.folders())
-        found |= dict.fromkeys(self.catalogue.hub())
-        for manager in self.managers.values():
-            found |= dict.fromkeys(manager.models)
-        return list(found)
-
-    def _described(self, name: str) -> dict[str, Any]:
-        wanted = self.router.configs.wanted(name)
-        key = self.router.key_of(name)
-        running = next((one for one in self.managers.values() if key in one.models), None)
-        said: dict[str, Any] = {
-            "id": name,
-            "alias": wanted.config.model_id if wanted.alias else None,
-            "backend": None,
-            "loaded": running is not None,
-            "loading": any(key in manager.loading for manager in self.managers.values()),
-            "in_use": 0,
-            "present": True,
-            "memory_bytes": None,
-            "fits": None,
-            "problem": None,
-            "settings": {},
-        }
-        if running is not None:
-            one = running.models[key]
-            return said | {
-                "backend": running.backend.name,
-                "in_use": one.users,
-                "memory_bytes": one.needed,
-                "fits": True,
-                "context": one.model.context,
-                "settings": _shown(one.config, wanted.config.model_id),
-            }
-        try:
-            route = self.router.route(name)
-        except DocflowError as error:
-            present = type(error).__name__ != "ModelNotFound"
-            return said | {"present": present, "problem": error.message, "settings": _shown(wanted.config, "")}
-        said |= {"backend": route.backend, "settings": _shown(route.config, route.model_id)}
-        try:
-            needed = self._needed(route)
-        except OSError:
-            return said | {"present": False, "problem": "its files have gone"}
-        except DocflowError as error:
-            named = _by_name(error, route.config, name) if isinstance(error, EngineError) else error
-            return said | {"problem": named.message}
-        place = place_of(route.backend, route.config)
-        fits = self._room.memory.fits(needed, place, route.config, self._room.held(place))
-        return said | {"memory_bytes": needed, "fits": fits}
-
-    def _needed(self, route: Route) -> int:
-        """Bytes that a model needs; its files are read again only where they changed. Raises EngineError."""
-        changed = Path(route.config.model_id).stat().st_mtime_ns
-        known = self._sizes.get((route.backend, route.config))
-        if known is None or known[0] != changed:
-            needed = self.managers[route.backend].backend.memory_needed(route.config)
-            known = self._sizes[route.backend, route.config] = (changed, needed)
-        return known[1]
+        return self._listing.names()
 
     def route(self, name: str) -> Route:
         """Where a name leads. Looks at the disk. Raises as ``load_model`` before it loads."""
@@ -321,19 +271,19 @@ class UnifiedModelManager:
         """Texts as vectors, as OpenAI's embeddings. Raises CannotEmbed, and as ``load_model``."""
         asked = requests.embedding_of({"input": texts, "encoding_format": encoding_format})
         name = model or self.settings.default
-        manager, key = await self._ready(name)
+        manager, key = await self._ready(model)
         config = manager.models[key].config
         try:
             embedded = await manager.embed(asked.texts, model=key)
         except EngineError as error:
-            raise _by_name(error, config, name) from error
+            raise error_by_name(error, config, name) from error
         return replies.embeddings(name, embedded, packed=asked.encoding_format == "base64")
 
     async def _answer(
         self, model: str | None, asked: requests.Asked, on_text: Callable[[str], bool] | None
     ) -> tuple[str, Reply]:
         name = model or self.settings.default
-        manager, key = await self._ready(name)
+        manager, key = await self._ready(model)
         left = threading.Event()
 
         def heard(piece: str) -> bool:
@@ -350,7 +300,7 @@ class UnifiedModelManager:
         try:
             return name, await manager.work(key, work)
         except EngineError as error:
-            raise _by_name(error, config, name) from error
+            raise error_by_name(error, config, name) from error
         finally:
             left.set()  # whoever asked may have gone: then nothing more is written
 
@@ -397,27 +347,3 @@ def _active(mode: str, available: tuple[str, ...]) -> str:
         if name in available:
             return name
     raise nothing_available()
-
-
-def _by_name(error: EngineError, config: ModelConfig, model_id: str) -> EngineError:
-    """An error of a backend's, which knows the file alone, as it is told of the model: by its name."""
-    path = Path(config.model_id)
-    known = [str(path)] + ([path.name] if path.parent.name == "snapshots" else [])
-
-    def named(text: str) -> str:
-        for one in known:
-            text = text.replace(one, model_id)
-        return text
-
-    said = type(error)(named(error.message), hint=named(error.hint), retryable=error.retryable)
-    said.retry_after = error.retry_after
-    return said
-
-
-def _shown(config: ModelConfig, model_id: str) -> dict[str, Any]:
-    """Settings as they are shown: the model by its name, and no path of this machine."""
-    said = asdict(config)
-    if said["projector"]:
-        said["projector"] = said["projector"].rpartition("/")[2]
-    said["model_id"] = model_id or config.model_id
-    return said

@@ -17,7 +17,7 @@ from typing import Literal
 
 from docflow.engines.local.backends import EXTRAS, unavailable
 from docflow.engines.local.model import ModelConfig, Sampling
-from docflow.errors import EngineUnavailable, UsageError
+from docflow.errors import EngineError, EngineUnavailable, UsageError
 from docflow.models.catalogue import Catalogue
 from docflow.models.configs import Configs, checked, with_options
 from docflow.settings import ModelOptions
@@ -89,6 +89,21 @@ def nothing_available() -> EngineUnavailable:
         hint=f"One of these: {installs}.",
         retryable=False,
     )
+
+
+def error_by_name(error: EngineError, config: ModelConfig, model_id: str) -> EngineError:
+    """An error of a backend's, which knows the file alone, as it is told of the model: by its name."""
+    path = Path(config.model_id)
+    known = [str(path)] + ([path.name] if path.parent.name == "snapshots" else [])
+
+    def named(text: str) -> str:
+        for one in known:
+            text = text.replace(one, model_id)
+        return text
+
+    said = type(error)(named(error.message), hint=named(error.hint), retryable=error.retryable)
+    said.retry_after = error.retry_after
+    return said
 
 
 class Router:

@@ -109,8 +109,14 @@ def _refusal(error: Exception) -> Refusal:
             for one in error.errors()[:20]
         ]
         first = errors[0]
+        if first["type"] == "json_invalid":  # "loc" is a character of it then
+            return Refusal(422, "the body is not valid JSON", code="invalid_json", detail={"errors": errors})
+        if first["loc"] == ["body"]:  # of all that is sent in another type none is looked into
+            hint = "Send JSON, with the header Content-Type: application/json."
+            return Refusal(422, "the body is no JSON object", code="invalid_json", hint=hint, detail={"errors": errors})
         where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
-        return Refusal(422, f"{where}: {first['msg']}", code="invalid_request", detail={"errors": errors})
+        said = "there is no such field" if first["type"] == "extra_forbidden" else first["msg"]
+        return Refusal(422, f"{where}: {said}", code="invalid_request", detail={"errors": errors})
     assert isinstance(error, HTTPException)
     return Refusal(error.status_code, str(error.detail))
 

@@ -31,6 +31,11 @@ ConversationId = Annotated[
     BeforeValidator(_given),
     Field(description="the conversation to go on with; a new one when null"),
 ]
+ModelName = Annotated[
+    Annotated[str, Field(max_length=300)] | None,
+    BeforeValidator(_given),
+    Field(description="a model of this service's own (GET /models); the engines' when null"),
+]
 Image = Annotated[str, Field(description="a data: URL, or base64", max_length=64 << 20)]
 
 
@@ -39,6 +44,7 @@ class MessageRequest(_Contract):
 
     message: Text
     conversation_id: ConversationId = None
+    model: ModelName = None
     max_tokens: MaxTokens = DEFAULT_MAX_TOKENS
     temperature: Temperature = DEFAULT_TEMPERATURE
 
@@ -51,6 +57,7 @@ class PromptRequest(_Contract):
     temperature: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)] = DEFAULT_TEMPERATURE
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] = 0.9
     image: Image | None = None
+    model: ModelName = None
 
 
 def _which(value: Any) -> str | None:
@@ -72,6 +79,7 @@ EitherRequest = Annotated[
 
 class _WithImages(_Contract):
     conversation_id: ConversationId = None
+    model: ModelName = None
     max_tokens: Annotated[MaxTokens, BeforeValidator(lambda value: DEFAULT_MAX_TOKENS if value == "" else value)] = (
         DEFAULT_MAX_TOKENS
     )
@@ -110,7 +118,7 @@ class Timings(_Contract):
 class ModelInfo(_Contract):
     """Who answered, and under which limits."""
 
-    engine: str = Field(description="who answered: vLLM or SGLang")
+    engine: str = Field(description="who answered: vLLM, SGLang, or what runs the model in this process")
     model_name: str
     max_tokens: int = Field(description="the limit in force, which may be lower than the one asked for")
     temperature: float

@@ -21,8 +21,10 @@ from docflow.engines.chat import room_for
 from docflow.server.service.engines import NAMES, Engines, engines_of
 from docflow.server.service.exchange import Exchange, exchange_of
 from docflow.server.service.images import Images
+from docflow.server.service.managed import Managed
 from docflow.server.service.refusals import Refusal
 from docflow.server.service.state import Service
+from docflow.server.service.talking import answered
 from docflow.settings import Settings
 
 T = TypeVar("T")
@@ -72,8 +74,8 @@ class Figures:
 class Generator:
     """Sends conversations to the engines. ``running`` requests are with them, ``waiting`` ones stand in line."""
 
-    def __init__(self, engines: Engines, settings: Settings, images: Images) -> None:
-        self.engines, self.images = engines, images
+    def __init__(self, engines: Engines, settings: Settings, images: Images, managed: Managed | None = None) -> None:
+        self.engines, self.images, self.managed = engines, images, managed
         self.figures = Figures()
         self.running = self.waiting = 0
         self._settings = settings
@@ -85,8 +87,29 @@ class Generator:
         self._threads.shutdown(wait=False, cancel_futures=True)
         self.images.close()
 
+    async def chosen(self, model: str | None) -> str | None:
+        """Which model of this process is to answer a request that names ``model``; None where the engines are.
+
+        Those of this process answer where they are named, and where no engine converses. Raises Refusal: 404 for a
+        model that is not here, and as ``check``.
+        """
+        engines, managed = self.engines, self.managed
+        if managed is not None and (model or not engines.converses) and model != engines.model:
+            name = model or managed.manager.settings.default
+            await managed.check_offered(name, by_default=not model)
+            return name
+        self.check()
+        if model and model != engines.model:
+            raise Refusal(
+                404,
+                f"there is no model {model[:200]!r} here: {engines.model} answers",
+                code="model_not_found",
+                hint="/v1/chat/completions asks upstreams by name, and docflow serve --models runs models by name.",
+            )
+        return None
+
     def check(self) -> None:
-        """Raises Refusal where there is nobody to ask, before anything is done for a request."""
+        """Raises Refusal where no engine can be asked, before anything is done for a request."""
         if not self.engines.converses:
             raise Refusal(
                 501,
@@ -107,12 +130,15 @@ class Generator:
         max_tokens: int,
         temperature: float,
         top_p: float = 1.0,
+        model: str | None = None,
     ) -> Generated:
-        """The engines' answer to the last of ``turns``; the first ones are left out where the context is too short.
+        """The answer to the last of ``turns``; the first ones are left out where the context is too short.
 
-        Raises Refusal: without an engine, with a full queue, without an answer. Raises EngineError.
+        ``model`` is one of this process, as ``chosen`` gave it, None for the engines. Raises Refusal: without an
+        engine, with a full queue, without an answer. Raises EngineError.
         """
-        self.check()
+        if model is None:
+            self.check()
         exchange = exchange_of(http.scope)
         limits = Limits(
             max_tokens=min(max_tokens, self._settings.serve.max_tokens),
@@ -123,7 +149,10 @@ class Generator:
             timeout_seconds=self._settings.extraction.timeout_seconds,
         )
         try:
-            answer, seconds = await self.run(http, lambda: self._ask(tuple(turns), limits))
+            if model is not None:
+                answer, seconds = await self._ask_managed(http, model, tuple(turns), limits)
+            else:
+                answer, seconds = await self.run(http, lambda: self._ask(tuple(turns), limits))
         except BaseException:
             self.figures.failed += 1
             raise
@@ -183,6 +212,30 @@ class Generator:
             raise Refusal(503, "no model answers now", code="NoEngine", retry_after=RETRY_SECONDS)
         return answer, time.perf_counter() - begun
 
+    async def _ask_managed(
+        self, http: HttpRequest, model: str, turns: tuple[Turn, ...], limits: Limits
+    ) -> tuple[Answer, float]:
+        assert self.managed is not None
+        begun = time.perf_counter()
+
+        def within(context: int) -> tuple[Turn, ...]:
+            nonlocal begun
+            begun = time.perf_counter()  # the model is loaded
+            return fitted(Request(turns, WantText(), limits=limits), context).turns
+
+        answering = asyncio.create_task(answered(self.managed, model, within, limits, self._settings.serve.context))
+        gone = asyncio.create_task(_left(http))
+        try:
+            await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
+            if answering.done():
+                return answering.result(), time.perf_counter() - begun
+            exchange_of(http.scope).client_left = True
+            raise Refusal(CLIENT_LEFT, "the client left", code="client_left")
+        finally:
+            for task in (answering, gone):
+                task.cancel()
+            await asyncio.gather(answering, gone, return_exceptions=True)
+
     def _note(self, exchange: Exchange, answer: Answer, seconds: float) -> None:
         usage, figures = answer.usage, self.figures
         exchange.model, exchange.upstream, exchange.attempts = answer.model, answer.engine, answer.attempts
@@ -224,6 +277,7 @@ async def generator_of(service: Service, stack: AsyncExitStack) -> Generator:
     found: Generator | None = service.parts.get(Generator)
     if found is None:
         engines = await engines_of(service, stack)
-        found = service.parts[Generator] = Generator(engines, service.settings, Images(service.settings))
+        managed = service.parts.get(Managed)
+        found = service.parts[Generator] = Generator(engines, service.settings, Images(service.settings), managed)
         stack.callback(found.close)
     return found

@@ -73,14 +73,15 @@ class Managed:
                 self._names = (time.monotonic(), names)
         return name in names
 
-    async def check_offered(self, name: str) -> None:
-        """Raises Refusal (404) for a model that is not offered."""
+    async def check_offered(self, name: str, *, by_default: bool = False) -> None:
+        """Raises Refusal (404) for a model that is not offered. ``by_default`` says that nobody named it."""
         if not await self.offers(name):
+            hint = "GET /models lists those that there are; docflow models pull NAME downloads further ones."
             raise Refusal(
                 404,
                 f"there is no model {name[:200]!r} here",
                 code="model_not_found",
-                hint="GET /models lists those that there are; docflow models pull NAME downloads further ones.",
+                hint=f"{self.manager.default_named} {hint}" if by_default else hint,
             )
 
     async def takes(self, name: str) -> bool:
@@ -149,8 +150,8 @@ class Managed:
             name = call.model or self.manager.settings.default
             exchange.streamed, exchange.model = call.stream, name
             exchange.read(prompt_length(call))
-            await self.check_offered(name)
-            with self._place():
+            await self.check_offered(name, by_default=not call.model)
+            with self.place():
                 await self._answer(call, name, exchange, send)
         except asyncio.CancelledError:
             if not watch.left or task.uncancel() > 0:
@@ -167,7 +168,7 @@ class Managed:
             self.allowances.used(caller, (exchange.prompt_tokens or 0) + (exchange.output_tokens or 0))
 
     @contextlib.contextmanager
-    def _place(self) -> Iterator[None]:
+    def place(self) -> Iterator[None]:
         """A place for one request. Raises Refusal where too many are there."""
         serve = self.settings.serve
         if self._at_work >= self.manager.settings.requests + serve.waiting:
@@ -186,30 +187,30 @@ class Managed:
             if body.get("dimensions") is not None:
                 raise UsageError("dimensions: vectors are as long as the model gives them")
             answer = await manager.embed(
-                body["input"], model=name, encoding_format=body.get("encoding_format") or "float"
+                body["input"], model=call.model or None, encoding_format=body.get("encoding_format") or "float"
             )
         elif call.stream:
-            await self._stream(self._chunks(call, name), call, name, exchange, send)
+            await self._stream(self._chunks(call), call, name, exchange, send)
             return
         elif call.kind == "chat":
             fields = {key: body[key] for key in _CHAT & body.keys()}
-            answer = await manager.generate_chat_completion(body["messages"], model=name, **fields)
+            answer = await manager.generate_chat_completion(body["messages"], model=call.model or None, **fields)
         else:
             fields = {key: body[key] for key in _COMPLETION & body.keys()}
-            answer = await manager.generate_completion(body["prompt"], model=name, **fields)
+            answer = await manager.generate_completion(body["prompt"], model=call.model or None, **fields)
         self._count(answer["usage"], name, exchange)
         content = orjson.dumps(answer)
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(content)).encode())]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
-    def _chunks(self, call: Call, name: str) -> AsyncIterator[dict[str, Any]]:
+    def _chunks(self, call: Call) -> AsyncIterator[dict[str, Any]]:
         body = call.body
         if call.kind == "chat":
             fields = {key: body[key] for key in _CHAT & body.keys()}
-            return self.manager.stream_chat_completion(body["messages"], model=name, **fields)
+            return self.manager.stream_chat_completion(body["messages"], model=call.model or None, **fields)
         fields = {key: body[key] for key in _COMPLETION & body.keys()}
-        return self.manager.stream_completion(body["prompt"], model=name, **fields)
+        return self.manager.stream_completion(body["prompt"], model=call.model or None, **fields)
 
     async def _stream(
         self, chunks: AsyncIterator[dict[str, Any]], call: Call, name: str, exchange: Exchange, send: Send

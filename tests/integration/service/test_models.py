@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import threading
 import time
@@ -12,6 +14,7 @@ from typing import Any
 
 import httpx
 import pytest
+from PIL import Image
 from starlette.testclient import TestClient
 
 from docflow.engines.local import backends
@@ -100,6 +103,54 @@ def test_the_default_answers_where_no_model_is_named(client: TestClient) -> None
     assert (answer.json()["choices"][0]["text"], answer.json()["object"]) == ("a b", "text_completion")
 
 
+@pytest.mark.parametrize("default", ["nobody.gguf", "llama3-8b"])
+@pytest.mark.parametrize("more", [{}, {"stream": True}])
+def test_a_default_that_is_not_here_is_said_to_be_the_default(
+    words: Words, folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch, default: str, more: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(folder / "hub"))
+    client = serve(models(folder, **{"models.default": default}))
+    body = chat(**more)
+    named = client.post("/api/v1/chat/completions", json=body | {"model": default})
+    assert "models.default" not in named.text
+    del body["model"]
+    for path, sent in (
+        ("/api/v1/chat/completions", body),
+        ("/v1/completions", {"prompt": "a", **more}),
+        ("/v1/embeddings", {"input": "a"}),
+    ):
+        answer = client.post(path, json=sent)
+        assert answer.status_code == 404
+        assert f"{default} is the default (models.default)" in answer.json()["error"]["message"]
+
+
+def test_the_services_own_routes_are_answered_by_the_models_of_this_process(client: TestClient, words: Words) -> None:
+    answer = client.post("/generate", json={"message": "say this again", "model": "small.gguf"})
+    assert answer.status_code == 200, answer.text
+    body = answer.json()
+    assert body["response"] == "say this again"
+    assert (body["model_info"]["model_name"], body["model_info"]["engine"]) == ("small.gguf", "llama_cpp")
+    assert body["model_info"]["timings"]["tokens_generated"] == 3
+    again = client.post("/generate", json={"message": "and on", "conversation_id": body["conversation_id"]}).json()
+    assert (again["response"], again["conversation_id"]) == ("and on", body["conversation_id"])  # models.default
+    told = client.post("/generate", json={"prompt": "a b c", "max_tokens": 2, "model": "small"}).json()
+    assert told == {"generated_text": "a b", "num_tokens": 2, "finish_reason": "length"}
+    form = {"message": "what is this", "model": "team/other.gguf"}
+    image = io.BytesIO()
+    Image.new("RGB", (64, 32), "white").save(image, "PNG")
+    encoded = base64.b64encode(image.getvalue()).decode()
+    seen = client.post("/vision", files={"file": image.getvalue()}, data=form)
+    assert (seen.status_code, seen.json()["model_info"]["model_name"]) == (200, "team/other.gguf"), seen.text
+    several = client.post(
+        "/multimodal", json={"message": "and these", "images": [encoded, encoded], "model": "small.gguf"}
+    )
+    assert several.json()["response"] == "and these"
+    assert len(words.loads) == 2
+    for path, sent in (("/generate", {"message": "x"}), ("/vision", {"image": encoded})):
+        refused = client.post(path, json={**sent, "model": "nobody.gguf"})
+        assert (refused.status_code, "GET /models lists" in refused.json()["detail"]) == (404, True)
+
+
 def test_a_stream_has_openais_events(client: TestClient) -> None:
     body = chat(stream=True, stream_options={"include_usage": True})
     with client.stream("POST", "/api/v1/chat/completions", json=body) as answer:
@@ -173,11 +224,15 @@ def test_requests_are_not_serialised(client: TestClient, words: Words) -> None:
     assert words.most_at_once == 5
 
 
-def test_a_client_that_goes_away_ends_the_writing(words: Words, folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("/api/v1/chat/completions", chat("word " * 90)), ("/generate", {"message": "word " * 90, "model": "small.gguf"})],
+)
+def test_a_client_that_goes_away_ends_the_writing(words: Words, folder: Path, path: str, body: dict[str, Any]) -> None:
     words.write.clear()
     given = {key.replace(".", "__"): value for key, value in models(folder).items()}
     with serving(folder / "data", **given) as address:
-        asked = threading.Thread(target=_given_up, args=(address,))
+        asked = threading.Thread(target=_given_up, args=(address + path, body))
         asked.start()
         assert words.writing.acquire(timeout=PATIENCE)
         asked.join(PATIENCE)
@@ -186,10 +241,9 @@ def test_a_client_that_goes_away_ends_the_writing(words: Words, folder: Path) ->
         until(lambda: all(one["in_use"] == 0 for one in httpx.get(f"{address}/models").json()["models"]))
 
 
-def _given_up(address: str) -> None:
-    body = chat("word " * 90)
+def _given_up(url: str, body: dict[str, Any]) -> None:
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{address}/api/v1/chat/completions", json=body, timeout=httpx.Timeout(PATIENCE, read=0.3))
+        httpx.post(url, json=body, timeout=httpx.Timeout(PATIENCE, read=0.3))
 
 
 # --- managing ---------------------------------------------------------------------------------------------------------
@@ -251,6 +305,27 @@ def test_what_cannot_be_loaded_has_its_status(
     answer = client.post(f"/models/{name}/load", json=body)
     assert answer.status_code == status, answer.text
     assert str(folder) not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("body", "sent_as", "said"),
+    [
+        (b"{oops", "application/json", "the body is not valid JSON"),
+        (b'"small"', "application/json", "the body is no JSON object"),
+        (b"[1]", "application/json", "the body is no JSON object"),
+        (b'{"config": {}}', "application/x-www-form-urlencoded", "Content-Type: application/json"),  # as curl -d sends
+        (b'{"context": 64}', "application/json", "context: there is no such field"),
+        (b'{"config": {"context": "long"}}', "application/json", "config.context: "),
+        (b'{"config": 64}', "application/json", "config: "),
+    ],
+)
+def test_a_load_whose_body_cannot_be_says_what_is_wrong_with_it(
+    client: TestClient, words: Words, body: bytes, sent_as: str, said: str
+) -> None:
+    answer = client.post("/models/small.gguf/load", content=body, headers={"content-type": sent_as})
+    assert answer.status_code == 422
+    assert said in answer.json()["detail"]
+    assert words.loads == []
 
 
 def test_another_load_meanwhile_is_409_and_the_same_one_is_shared(client: TestClient, words: Words) -> None:

@@ -39,7 +39,7 @@ M = TypeVar("M", bound=BaseModel)
 _MOST_FIELD_BYTES = 4 << 20
 _ERRORS: dict[int | str, dict[str, Any]] = {
     400: {"description": "An image cannot be read, or the engine refuses the request"},
-    404: {"description": "No such conversation"},
+    404: {"description": "No such conversation, or no such model"},
     413: {"description": "The images are too large"},
     415: {"description": "Not a kind of image that is taken"},
     422: {"description": "The request is not well formed"},
@@ -47,6 +47,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     501: {"description": "No engine here converses"},
     503: {"description": "No engine is ready, or the queue is full"},
     504: {"description": "No answer in time"},
+    507: {"description": "Not enough memory for the model that is named"},
 }
 
 
@@ -72,14 +73,19 @@ async def generate(
 ) -> GenerationResponse | GenerateResponse:
     """Answer a message in a conversation, or a prompt on its own: the body holds the one or the other."""
     if isinstance(body, MessageRequest):
-        return await _turn(request, body.message, [], body.conversation_id, body.max_tokens, body.temperature)
+        return await _turn(request, body, [])
     generator = service_of(request).part(Generator)
-    generator.check()
+    model = await generator.chosen(body.model)
     exchange_of(request.scope).read(len(body.prompt))
     shown = await _shown(request, [body.image] if body.image is not None else [])
     turn = Turn("user", (*(one.page for one in shown), body.prompt))
     generated = await generator.generate(
-        request, [turn], max_tokens=body.max_tokens, temperature=body.temperature, top_p=body.top_p
+        request,
+        [turn],
+        max_tokens=body.max_tokens,
+        temperature=body.temperature,
+        top_p=body.top_p,
+        model=model,
     )
     return GenerateResponse(
         generated_text=generated.text, num_tokens=generated.tokens, finish_reason=generated.answer.stop
@@ -91,6 +97,7 @@ def _either(model: type[BaseModel], form: dict[str, Any], required: list[str]) -
     shared = {
         "message": {"type": "string"},
         "conversation_id": {"type": "string"},
+        "model": {"type": "string"},
         "max_tokens": {"type": "integer", "minimum": 1},
         "temperature": {"type": "number", "minimum": 0, "maximum": 2},
     }
@@ -110,7 +117,7 @@ async def vision(request: Request) -> GenerationResponse:
     body, images = await _read(request, VisionRequest, "image")
     if len(images) > 1:
         raise Refusal(422, "/vision takes one image; /multimodal takes several")
-    return await _turn(request, body.message, images, body.conversation_id, body.max_tokens, body.temperature)
+    return await _turn(request, body, images)
 
 
 @router.post(
@@ -123,12 +130,14 @@ async def vision(request: Request) -> GenerationResponse:
 async def multimodal(request: Request) -> GenerationResponse:
     """Answer a message with one image or several (``files`` of a form, or ``images`` in JSON)."""
     body, images = await _read(request, MultimodalRequest, "images")
-    return await _turn(request, body.message, images, body.conversation_id, body.max_tokens, body.temperature)
+    return await _turn(request, body, images)
 
 
 async def _read(request: Request, model: type[M], field: str) -> tuple[M, list[str | bytes]]:
     """A body and its images, from JSON or from a form. Raises RequestValidationError and Refusal."""
-    service_of(request).part(Generator).check()
+    generator = service_of(request).part(Generator)
+    if generator.managed is None:  # else it depends on the model that the body names
+        generator.check()
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     images: list[str | bytes] = []
     if kind == "multipart/form-data":
@@ -171,30 +180,28 @@ async def _shown(request: Request, images: Sequence[str | bytes]) -> list[Shown]
 
 
 async def _turn(
-    request: Request,
-    text: str,
-    images: Sequence[str | bytes],
-    conversation_id: str | None,
-    max_tokens: int,
-    temperature: float,
+    request: Request, body: MessageRequest | VisionRequest | MultimodalRequest, images: Sequence[str | bytes]
 ) -> GenerationResponse:
     """A turn of a conversation, a new one where there is no id."""
     begun = time.perf_counter()
     service = service_of(request)
     generator, conversations = service.part(Generator), service.part(Conversations)
-    generator.check()
+    model = await generator.chosen(body.model)
+    text = body.message
     exchange = exchange_of(request.scope)
     exchange.read(len(text))
     caller = exchange.caller or NOBODY
     conversation = Conversation(caller.name)
-    if conversation_id is not None:
-        conversation = conversations.get(conversation_id, caller)
+    if body.conversation_id is not None:
+        conversation = conversations.get(body.conversation_id, caller)
     shown = await _shown(request, images)
     size = len(text.encode()) + sum(one.size for one in shown)
     asked = Message("user", text, tuple(one.page for one in shown), size)
     async with conversation.lock:  # of two turns of one conversation, the second knows the first
         turns = [message.turn for message in (*conversation.messages, asked)]
-        generated = await generator.generate(request, turns, max_tokens=max_tokens, temperature=temperature)
+        generated = await generator.generate(
+            request, turns, max_tokens=body.max_tokens, temperature=body.temperature, model=model
+        )
         said = Message("assistant", generated.text, size=len(generated.text.encode()))
         conversations.add(conversation, asked, said)
     return _response(generated, conversation.id, begun, exchange.started)

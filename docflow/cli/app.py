@@ -12,6 +12,7 @@ from docflow.cli import bench, deploy, deploy_backendai, deploy_sessions, engine
 from docflow.cli.compact import compact
 from docflow.cli.config import config
 from docflow.cli.engines import check
+from docflow.cli.engines_clean import clean
 from docflow.cli.engines_up import WithFurther, up
 from docflow.cli.evaluate import calibrate, evaluate
 from docflow.cli.export import export
@@ -67,6 +68,7 @@ engines.command("logs", help=_help(engines_running.logs))(engines_running.logs)
 engines.command("test", help=_help(engines_running.test))(engines_running.test)
 engines.command("monitor", help=_help(engines_running.monitor))(engines_running.monitor)
 engines.command("down", help=_help(engines_running.down))(engines_running.down)
+engines.command("clean", help=_help(clean))(clean)
 engines.command("check", help=_help(check))(check)
 app.add_typer(engines, name="engines")
 

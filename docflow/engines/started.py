@@ -217,9 +217,9 @@ def is_auto(given: str | Sequence[str]) -> bool:
 def choose(engines: str | Sequence[str], fallbacks: str | Sequence[str] = "") -> Chosen:
     """A list of engines with the running ones in the place of ``auto``.
 
-    Where none runs, the fallbacks answer, and where there are none either, the embedded engine. Each registered engine
-    is asked how it is: one that does not answer is left out, and the note names it. Raises ConfigError where ``auto``
-    is named twice.
+    Where none can be used, the fallbacks answer, and where there are none either, the embedded engine. Each registered
+    engine is asked how it is: one that is starting or does not answer is not used, and the note says so. Raises
+    ConfigError where ``auto`` is named twice.
     """
     entries, behind = entries_of(engines), tuple(entries_of(fallbacks))
     if entries.count(AUTO) != 1:
@@ -227,23 +227,28 @@ def choose(engines: str | Sequence[str], fallbacks: str | Sequence[str] = "") ->
     place = entries.index(AUTO)
     others = entries[:place] + entries[place + 1 :]
     usable: list[Started] = []
-    silent: list[Started] = []
+    unused: list[str] = []
     for one in Register().all():
-        if one.alive:
-            (usable if _answers(one) else silent).append(one)
-    left_out = f"; left out, as it does not answer: {', '.join(map(_named, silent))}" if silent else ""
+        if one.alive and _answers(one):
+            usable.append(one)
+        elif one.alive:
+            unused.append(f"{_named(one)} {'does not answer' if one.ready else 'is starting'}, not used")
+    left_out = "; ".join(unused)
     found = [one for one in usable if one.spec not in others]
     if found:
         there = (*others[:place], *(one.spec for one in found), *others[place:])
         behind = tuple(entry for entry in behind if entry not in there)
-        return Chosen(there, behind, f"engine auto: {', '.join(map(_named, found))}{left_out}")
-    none = f"engine auto: no engine that docflow started runs here{left_out}"
+        said = "; ".join((", ".join(map(_named, found)), *unused))
+        return Chosen(there, behind, f"engine auto: {said}")
+    none = f"engine auto: {left_out or 'no engine that docflow started runs here'}"
     if others:
         return Chosen(tuple(others), behind, none)
     stand_ins = tuple(entry for entry in behind if "://" in entry or entry == "embedded")
     if stand_ins:
         return Chosen(stand_ins, (), f"{none}, so the fallback answers")
-    advice = "docflow engines list says more" if silent else "docflow engines up vllm starts one with a model"
+    advice = (
+        "docflow engines list says when one is ready" if unused else "docflow engines up vllm starts one with a model"
+    )
     return Chosen(("embedded",), (), f"{none}, so the embedded one answers ({advice})")
 
 

@@ -357,3 +357,14 @@ def test_a_dry_run_prints_the_command_and_starts_nothing(place: Place) -> None:
     assert "vllm.entrypoints.openai.api_server" in done.stdout
     assert done.stdout.rstrip().endswith("--max-num-seqs 4")
     assert Register().all() == []
+
+
+def test_a_dry_run_shows_the_context_that_is_in_effect(place: Place) -> None:
+    arguments = ["engines", "up", "vllm", str(place.model), "--device", "cpu", "--dry-run", "--"]
+    done = place.docflow(*arguments, "--max-model-len", "1536")
+    assert done.returncode == 0
+    assert "# context 1,536 tokens (your --max-model-len), 1 page a request" in done.stderr
+    assert done.stdout.count("--max-model-len") == 1
+    assert done.stdout.rstrip().endswith("--max-model-len 1536")
+    refused = place.docflow(*arguments, "--max-model-len", "1k")
+    assert (refused.returncode, "--max-model-len 1k is no number of tokens" in refused.stderr) == (2, True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from docflow.deploy.local.model_facts import ModelFacts
 from docflow.engines.check_flags import CONTEXT_ROOM
-from docflow.errors import ConfigError, NotEnoughMemory
+from docflow.errors import ConfigError, NotEnoughMemory, UsageError
 from docflow.machine import Gpu, Machine
 from docflow.sizes import GIB, shown_size
 
@@ -18,6 +18,8 @@ Device = Literal["cuda", "cpu"]
 
 CONTEXTS = (16_384, 8_192, 4_096)
 """Contexts to choose from, in tokens, the longest that fits."""
+CONTEXT_FLAGS = {"sglang": "--context-length", "vllm": "--max-model-len"}
+MOST_CONTEXT = 100_000_000
 CPU_CONTEXT = 8_192
 """The longest that is chosen on a CPU, which reads a thousand tokens in seconds."""
 MOST_IMAGES = 8
@@ -34,11 +36,15 @@ _VLLM_CPU_BLOCK = 32
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
-    """What the settings say: the most of a GPU's memory (0 to 1), GPUs a model, the tokens of a page."""
+    """What the settings say: the most of a GPU's memory (0 to 1), GPUs a model, the tokens of a page.
+
+    ``context`` is the one that the user names among the engine's own flags, in tokens; 0 for the one that suits.
+    """
 
     share: float = 0.9
     gpus: int = 1
     page_tokens: int = 1280
+    context: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +77,9 @@ def _on_gpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> P
     share = share_of(chosen, wishes.share)
     budget = sum(int(gpu.total * share) for gpu in chosen)
     cache = budget - facts.weights - GPU_BASE * len(chosen)
-    context = context_for(cache, facts, CONTEXTS)
-    if context is None:
-        need = facts.weights + GPU_BASE * len(chosen) + CONTEXTS[-1] * facts.token_bytes
+    context = wishes.context or context_for(cache, facts, CONTEXTS)
+    if context is None or (facts.weights and context * facts.token_bytes > cache):
+        need = facts.weights + GPU_BASE * len(chosen) + (context or CONTEXTS[-1]) * facts.token_bytes
         names = " and ".join(dict.fromkeys(gpu.name for gpu in chosen))
         raise NotEnoughMemory(
             f"the model needs about {shown_size(need)} of GPU memory, and {shown_size(budget)} can be had of {names}",
@@ -83,7 +89,7 @@ def _on_gpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> P
     images = images_for(context, wishes.page_tokens)
     reasons = [
         f"GPU {', '.join(str(gpu.number) for gpu in chosen)} ({chosen[0].name}), {share:.0%} of its memory",
-        f"context {context:,} tokens, {images} page{'s' if images > 1 else ''} a request",
+        _context_said(kind, context, images, wishes),
     ]
     if facts.weights and facts.token_bytes:
         reasons.append(
@@ -127,6 +133,28 @@ def context_for(cache: int, facts: ModelFacts, candidates: Sequence[int]) -> int
     return contexts[-1] if contexts[-1] * facts.token_bytes <= cache else None
 
 
+def context_in(kind: str, further: Sequence[str]) -> int:
+    """The context that the user's own flags for an engine name, in tokens; 0 for none.
+
+    Raises UsageError for one that is no plain number: docflow could not say what fits into it.
+    """
+    name = CONTEXT_FLAGS[kind]
+    found = 0
+    for place, one in enumerate(further):
+        flag, equals, value = one.partition("=")
+        if flag.replace("_", "-") == name:
+            value = value if equals else "".join(further[place + 1 : place + 2])
+            if not value.isdecimal() or not value.isascii() or not 0 < int(value) <= MOST_CONTEXT:
+                raise UsageError(f"{name} {value[:40]} is no number of tokens", hint=f"Write it out: {name} 8192.")
+            found = int(value)  # the last one counts, as it does for the engines
+    return found
+
+
+def _context_said(kind: str, context: int, images: int, wishes: Wishes) -> str:
+    whose = f" (your {CONTEXT_FLAGS[kind]})" if wishes.context else ""
+    return f"context {context:,} tokens{whose}, {images} page{'s' if images > 1 else ''} a request"
+
+
 def images_for(context: int, page_tokens: int) -> int:
     """How many pages a request may have: what fits beside the instructions and an answer."""
     return max(1, min(MOST_IMAGES, (context - CONTEXT_ROOM) // page_tokens))
@@ -136,7 +164,7 @@ def images_for(context: int, page_tokens: int) -> int:
 
 
 def _on_cpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> Plan:
-    limit = min(facts.context or CPU_CONTEXT, CPU_CONTEXT)
+    limit = wishes.context or min(facts.context or CPU_CONTEXT, CPU_CONTEXT)
     left = machine.available - facts.weights - CPU_BASE
     if left < limit * facts.token_bytes:
         need = facts.weights + CPU_BASE + limit * facts.token_bytes
@@ -149,7 +177,7 @@ def _on_cpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> P
     threads = str(max(1, machine.cores - 1))
     reasons = (
         f"CPU, {threads} thread{'s' if threads != '1' else ''}: for trying things out, not for work",
-        f"context {limit:,} tokens, {images} page{'s' if images > 1 else ''} a request",
+        _context_said(kind, limit, images, wishes),
     )
     environment = _VARIABLES[kind] | {
         "OMP_NUM_THREADS": threads,
@@ -194,7 +222,7 @@ def _sglang(context: int, images: int) -> list[str]:
     return [
         *("--schedule-policy", "lpm", "--enable-cache-report", "--enable-metrics"),
         *("--grammar-backend", "xgrammar", "--constrained-json-disable-any-whitespace"),
-        *("--context-length", str(context), "--limit-mm-data-per-request", json.dumps({"image": images})),
+        *(CONTEXT_FLAGS["sglang"], str(context), "--limit-mm-data-per-request", json.dumps({"image": images})),
         *("--log-level", "info", "--log-level-http", "warning"),
     ]
 
@@ -204,7 +232,7 @@ def _vllm(context: int, images: int) -> list[str]:
     return [
         *("--enable-prefix-caching", "--enable-prompt-tokens-details"),
         *("--structured-outputs-config", json.dumps(grammar)),
-        *("--max-model-len", str(context), "--limit-mm-per-prompt", json.dumps({"image": images, "video": 0})),
+        *(CONTEXT_FLAGS["vllm"], str(context), "--limit-mm-per-prompt", json.dumps({"image": images, "video": 0})),
         *("--allowed-media-domains", "media.invalid"),  # docflow sends images, never where they are
         *("--uvicorn-log-level", "warning"),
     ]

@@ -20,7 +20,7 @@ from typing import Literal
 from docflow.deploy.local import process
 from docflow.deploy.local.environments import environment, is_whole, place_of, recipe
 from docflow.deploy.local.failing import reason_of
-from docflow.deploy.local.flags import Device, Plan, Wishes, merged, plan
+from docflow.deploy.local.flags import Device, Plan, Wishes, context_in, merged, plan
 from docflow.deploy.local.model_facts import DEFAULT_MODEL, Model, ModelFacts, facts_from_hub, facts_here, model_named
 from docflow.engines.environment import engine_environment
 from docflow.engines.started import Kind, Register, Started, born_of, engines_folder
@@ -143,6 +143,7 @@ def prepare(wanted: Wanted, settings: Settings, tell: Tell, *, dry: bool = False
     wishes = Wishes(
         share=settings.serve.gpu_memory_utilization,
         gpus=(alias and alias.tensor_parallel_size) or settings.serve.tensor_parallel_size,
+        context=context_in(wanted.kind, wanted.further),
         **({"page_tokens": settings.extraction.page_tokens} if settings.extraction.page_tokens else {}),
     )
     chosen = plan(wanted.kind, device, machine, facts or ModelFacts(), wishes)

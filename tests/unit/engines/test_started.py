@@ -130,10 +130,24 @@ def test_auto_is_the_engine_that_runs_and_answers(server: InstantServer) -> None
 
 def test_auto_leaves_out_what_does_not_answer_and_says_so(server: InstantServer) -> None:
     Register().put(one(port=server.port))
-    Register().put(one("other", port=1))
+    Register().put(one("other", port=1, ready=True))
+    Register().put(one("third", port=2))
     chosen = choose(["auto", "vllm=http://gpu3:8000"])
     assert chosen.engines == (f"vllm={server.url}", "vllm=http://gpu3:8000")
-    assert "left out, as it does not answer: vllm at 127.0.0.1:1" in chosen.note
+    assert chosen.note == (
+        f"engine auto: vllm at 127.0.0.1:{server.port} (some/model); vllm at 127.0.0.1:1 (some/model) does not answer,"
+        " not used; vllm at 127.0.0.1:2 (some/model) is starting, not used"
+    )
+
+
+def test_auto_says_that_the_only_engine_is_starting_and_not_that_there_is_none() -> None:
+    Register().put(one(port=1))
+    chosen = choose("auto")
+    assert chosen.engines == ("embedded",)
+    assert chosen.note == (
+        "engine auto: vllm at 127.0.0.1:1 (some/model) is starting, not used, so the embedded one answers"
+        " (docflow engines list says when one is ready)"
+    )
 
 
 def test_without_any_auto_is_the_fallback_and_then_the_embedded_engine() -> None:

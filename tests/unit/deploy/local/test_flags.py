@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from docflow.deploy.local.flags import CPU_CONTEXT, GPU_BASE, Wishes, images_for, merged, plan
+from docflow.deploy.local.flags import CPU_CONTEXT, GPU_BASE, Wishes, context_in, images_for, merged, plan
 from docflow.deploy.local.model_facts import ModelFacts, facts_of
-from docflow.errors import ConfigError, NotEnoughMemory
+from docflow.errors import ConfigError, NotEnoughMemory, UsageError
 from docflow.machine import Gpu, Machine
 from docflow.sizes import GIB
 
@@ -205,3 +206,39 @@ def test_flags_of_ones_own_take_the_place_of_docflows() -> None:
     assert merged(flags, ("--b", "3", "--new")) == ("--a", "1", "--switch", "--b", "3", "--new")
     assert merged(flags, ("--a=9",)) == ("--switch", "--b", "2", "--a=9")
     assert merged(flags, ()) == flags
+
+
+@pytest.mark.parametrize(
+    ("kind", "further", "context"),
+    [
+        ("vllm", ("--max-model-len", "2048"), 2048),
+        ("vllm", ("--max_model_len=2048", "--enforce-eager"), 2048),
+        ("vllm", ("--max-model-len", "1024", "--max-model-len=2048"), 2048),
+        ("sglang", ("--context-length", "2048"), 2048),
+        ("sglang", ("--max-model-len", "2048"), 0),
+        ("vllm", (), 0),
+    ],
+)
+def test_a_context_of_ones_own_is_found_among_the_further_flags(
+    kind: str, further: tuple[str, ...], context: int
+) -> None:
+    assert context_in(kind, further) == context
+
+
+@pytest.mark.parametrize("value", ["8k", "-1", "0", "", "9" * 40, "²"])
+def test_a_context_that_is_no_number_of_tokens_is_refused(value: str) -> None:
+    with pytest.raises(UsageError, match="no number of tokens"):
+        context_in("vllm", ("--max-model-len", value))
+
+
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+@pytest.mark.parametrize(("kind", "flag"), [("vllm", "--max-model-len"), ("sglang", "--context-length")])
+def test_a_context_of_ones_own_counts_and_is_shown(kind: str, flag: str, device: Literal["cuda", "cpu"]) -> None:
+    chosen = plan(kind, device, machine(24), SMALL, Wishes(context=3000))
+    assert chosen.flags[chosen.flags.index(flag) + 1] == "3000"
+    assert f"context 3,000 tokens (your {flag}), 1 page a request" in chosen.reasons
+
+
+def test_a_context_of_ones_own_that_does_not_fit_is_refused() -> None:
+    with pytest.raises(NotEnoughMemory):
+        plan("vllm", "cuda", machine(24), SMALL, Wishes(context=10_000_000))

@@ -39,6 +39,7 @@ Each error knows the stage it belongs to, whether trying again can help, and wha
 
 from __future__ import annotations
 
+import os
 import traceback
 from typing import ClassVar
 
@@ -271,6 +272,11 @@ class InternalError(DocflowError):
     """A fault in docflow itself: it costs the one document on which it showed, and its log says where."""
 
     hint = "This is a bug in docflow. Run with DOCFLOW_DEBUG=1 to see where, and please report it."
+
+
+def debugging() -> bool:
+    """Whether DOCFLOW_DEBUG asks for tracebacks and logs on stderr."""
+    return os.environ.get("DOCFLOW_DEBUG", "") not in ("", "0")
 
 
 def first_line(error: BaseException, most: int = 300) -> str:

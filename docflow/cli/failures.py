@@ -7,9 +7,9 @@ import sys
 import traceback
 from pathlib import Path
 
-from docflow.cli.logs import debugging, new_log_path
+from docflow.cli.logs import new_log_path
 from docflow.cli.terminal import complain
-from docflow.errors import DeployError, DocflowError, EngineUnavailable, NoEngine, StorageError, UsageError
+from docflow.errors import DeployError, DocflowError, EngineUnavailable, NoEngine, StorageError, UsageError, debugging
 
 INTERRUPTED = 130
 

@@ -11,10 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-
-def debugging() -> bool:
-    """Whether DOCFLOW_DEBUG asks for tracebacks and logs on stderr."""
-    return os.environ.get("DOCFLOW_DEBUG", "") not in ("", "0")
+from docflow.errors import debugging
 
 
 def new_log_path(folder: Path) -> Path:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from docflow.engines.local.backends import canonical
 from docflow.engines.local.model import ModelConfig, Sampling
+from docflow.engines.local.quantizations import INSTEAD, is_gone
 from docflow.errors import ConfigError, UsageError
 from docflow.settings import ModelAlias, ModelOptions, ModelsSettings
 
@@ -94,9 +95,8 @@ def with_options(config: ModelConfig, options: ModelOptions) -> ModelConfig:
 
 def checked(config: ModelConfig) -> ModelConfig:
     """The configuration itself. Raises UsageError for a quantisation that no backend has any more."""
-    if config.quantization.lower() == "squeezellm":
+    if is_gone(config.quantization):
         raise UsageError(
-            "quantization squeezellm cannot be loaded: vLLM gave it up in 2024",
-            hint="Take a checkpoint in awq, gptq, fp8 or bitsandbytes.",
+            f"quantization {config.quantization.lower()} cannot be loaded: vLLM has it no more", hint=INSTEAD
         )
     return config

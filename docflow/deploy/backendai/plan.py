@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from docflow.deploy.backendai.hub import ModelFacts
 from docflow.deploy.backendai.presets import Preset
+from docflow.engines.local.quantizations import INSTEAD, METHODS, QUANTISING, TRIED, is_gone
 from docflow.errors import UsageError
 
 DEFAULT_GPUS = 1
@@ -28,10 +29,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{2,62}[A-Za-z0-9]")
 _MEMORY = re.compile(r"(\d{1,6}(?:\.\d{1,3})?)([mgt])(?:i?b)?", re.I)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _SECRET = re.compile(r"token|secret|passw|credential|(^|_)key", re.I)
-_QUANTISED_FILES = ("awq", "gptq", "squeezellm", "aqlm")
-"""Methods that read a repository which was quantised so."""
-_QUANTISING = ("fp8", "bitsandbytes")
-"""Methods that quantise while they load."""
+_QUANTISED_FILES = ("awq", "gptq")
+"""Methods that read a repository which was quantised so, and are what its config.json calls them."""
 _SLOT = re.compile(r"[a-z0-9]+\.[a-z0-9-]+")
 _RESERVED_PORTS = (2000, 2001)
 _OWN_FLAGS = ("--model", "--host", "--port", "--api-key", "--hf-token")
@@ -233,13 +232,23 @@ def _quantization(model: str, wishes: Wishes, preset: Preset | None, facts: Mode
     wanted = (wishes.quantization or "").lower()
     if wanted and not re.fullmatch(r"[a-z0-9_-]{1,40}", wanted):
         raise UsageError(f"{wishes.quantization!r} is no method of quantisation", hint="Write awq or gptq.")
+    if is_gone(wanted):
+        raise UsageError(
+            f"--quantization {wanted}: vLLM has it no more",
+            hint=f"vLLM {TRIED} takes {', '.join(METHODS)}; of a repository that is quantised it knows by itself.",
+        )
+    if is_gone(has or ""):
+        raise UsageError(f"{model} is quantised by {has}, which vLLM has no more", hint=INSTEAD)
     family = wanted.partition("_")[0]
     others = preset.quantized if preset else {}
     if family not in _QUANTISED_FILES:
         if not wanted and others:
             notes.append(f"quantised it needs a third of the GPU memory: {', '.join(others.values())}")
-        if wanted and family not in _QUANTISING:
-            notes.append(f"--quantization {wanted} goes to vLLM as it is: docflow does not know whether there is one")
+        if wanted and wanted not in METHODS:
+            notes.append(
+                f"--quantization {wanted} goes to vLLM as it is, and vLLM {TRIED} has none of that name. It takes "
+                f"{', '.join(METHODS)}"
+            )
         return wanted
     if has is None:
         notes.append(f"--quantization {wanted} needs a repository quantised so; whether this one is, is not known")
@@ -280,7 +289,7 @@ def _length(model: str, wishes: Wishes, preset: Preset | None, facts: ModelFacts
 
 def _weigh(preset: Preset | None, gpus: int, wishes: Wishes, quantization: str, notes: list[str]) -> None:
     """What the weights take on each GPU: --memory is the main memory, which says nothing of that."""
-    if preset is None or quantization in _QUANTISING:
+    if preset is None or quantization in QUANTISING:
         return
     each = preset.weights / (wishes.tensor_parallel_size or gpus)
     if each >= 10:

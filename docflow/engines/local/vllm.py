@@ -24,11 +24,13 @@ from typing import Any
 from docflow.engines.base import StopReason, Usage
 from docflow.engines.chat import Reply, Step
 from docflow.engines.environment import take_out_own
-from docflow.engines.local import checkpoints
+from docflow.engines.local import checkpoints, vllm_logs
+from docflow.engines.local.backends import has_gpu
 from docflow.engines.local.conversations import ByTemplate, Prompt, Template
 from docflow.engines.local.grammars import Grammars
 from docflow.engines.local.model import Embedded, Form, JsonForm, ModelConfig, Sampling
 from docflow.engines.local.names import shown_name
+from docflow.engines.local.quantizations import INSTEAD, is_gone
 from docflow.engines.vllm_offline import VllmOptions, setup_vllm_async
 from docflow.errors import (
     BadAnswer,
@@ -51,9 +53,8 @@ _LOOK_SECONDS = 1.0
 _ENVIRONMENT = {
     "VLLM_WORKER_MULTIPROC_METHOD": "spawn",
     "VLLM_NO_USAGE_STATS": "1",
-    "VLLM_LOGGING_LEVEL": "WARNING",
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
 }
+_LOGGED = "What vLLM logged says why: {}; DOCFLOW_DEBUG=1 shows it."
 _STOPS: Mapping[str, StopReason] = {"stop": "stop", "length": "length"}
 
 
@@ -78,9 +79,9 @@ class VllmBackend:
                 hint='pip install "docflow[vllm]", in an environment of its own best; or start its server: vllm=URL.',
                 retryable=False,
             )
-        if config.quantization.lower() == "squeezellm":
-            raise BrokenModel("vLLM took squeezellm out in 2024", hint="Take awq, gptq, fp8 or bitsandbytes.")
-        _set_up()
+        if is_gone(config.quantization):
+            raise BrokenModel(f"vLLM has quantization {config.quantization.lower()} no more", hint=INSTEAD)
+        _check_device(config.device)
         folder = checkpoints.folder_of(config.model_id)
         described = checkpoints.check(folder)
         checkpoints.check_files(folder)
@@ -338,8 +339,11 @@ async def _started(name: str, folder: Path, described: Mapping[str, Any], config
         more["quantization"] = config.quantization
     if "vision_config" in described:
         more["limit_mm_per_prompt"] = {"image": MOST_IMAGES, "video": 0}
-    if config.swap_space is not None and "swap_space" in vllm.AsyncEngineArgs.__dataclass_fields__:
+    known = vllm.AsyncEngineArgs.__dataclass_fields__
+    if config.swap_space is not None and "swap_space" in known:
         more["swap_space"] = config.swap_space
+    if "use_tqdm_on_load" in known:
+        more["use_tqdm_on_load"] = False  # the terminal is docflow's
     context = config.context or min(_longest(described), MOST_CONTEXT)
     options = VllmOptions(
         tensor_parallel_size=config.tensor_parallel_size,
@@ -357,7 +361,7 @@ async def _started(name: str, folder: Path, described: Mapping[str, Any], config
         raise NotEnoughMemory(f"{name} does not fit the memory of this machine") from error
     except (RuntimeError, ValueError, OSError, LookupError, TypeError, NotImplementedError) as error:
         raise BrokenModel(
-            f"vLLM cannot load {name}: {first_line(error)}", hint="What vLLM logged before says why."
+            f"vLLM cannot load {name}: {first_line(error)}", hint=_LOGGED.format(vllm_logs.log_file())
         ) from error
 
 
@@ -397,6 +401,27 @@ def _set_up() -> None:
     take_out_own(os.environ)
     for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    if not any(name.startswith(("VLLM_LOGGING_", "VLLM_CONFIGURE_LOGGING")) for name in os.environ):
+        os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(vllm_logs.CONFIG)  # else as the user has set it up
+
+
+def _check_device(device: str) -> None:
+    """Raises EngineUnavailable where a GPU was asked for, and this vLLM computes on none. Sets vLLM up."""
+    if device == "cuda" and not has_gpu():
+        raise EngineUnavailable(
+            "vLLM is to run on a GPU (device=cuda), and there is none that this process may use",
+            hint="Without device=cuda a vLLM that was built for CPUs runs here; transformers=... and llama_cpp=... do "
+            "too. Or name a server that has a GPU: vllm=http://HOST:PORT.",
+            retryable=False,
+        )
+    _set_up()
+    if device == "cuda" and _on_cpu():
+        raise EngineUnavailable(
+            "vLLM is to run on a GPU (device=cuda), and the one that is installed was built for CPUs",
+            hint='pip install "docflow[vllm]" in an environment of its own brings the build for GPUs; without '
+            "device=cuda this one runs on the CPU.",
+            retryable=False,
+        )
 
 
 def _on_cpu() -> bool:

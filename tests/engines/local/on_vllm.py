@@ -6,7 +6,9 @@ import json
 import sys
 from pathlib import Path
 
+from docflow.engines.local import vllm
 from docflow.engines.local.model import ModelConfig
+from docflow.engines.local.quantizations import GONE, METHODS
 from docflow.engines.local.vllm import BACKEND
 from tests.engines.local import asked
 
@@ -18,6 +20,13 @@ def main() -> None:
     engine.close()
     found["closed"] = asked.error_of(lambda: engine.answer(asked.request_of("x")))
     found["squeezellm"] = asked.error_of(lambda: BACKEND.load(ModelConfig(str(folder), quantization="squeezellm")))
+    on_a_gpu = ModelConfig(str(folder), device="cuda")
+    found["no gpu"] = asked.error_of(lambda: BACKEND.load(on_a_gpu))
+    vllm.has_gpu = lambda: True  # a machine with a GPU, and this build for CPUs
+    found["built for cpus"] = asked.error_of(lambda: BACKEND.load(on_a_gpu))
+    from vllm.model_executor.layers.quantization import QUANTIZATION_METHODS
+
+    found["methods"] = sorted(set(METHODS) - set(QUANTIZATION_METHODS)), sorted(GONE & set(QUANTIZATION_METHODS))
     found["no folder"] = asked.error_of(lambda: BACKEND.load(ModelConfig("./nowhere")))
     print("\n" + json.dumps(found))
 

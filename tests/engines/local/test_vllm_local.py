@@ -55,3 +55,15 @@ def test_what_cannot_be_answered_is_said_as_docflows_error(facts: Facts) -> None
     looked_at.errors_are_docflows(facts)
     assert facts["no folder"][0] == "ModelNotFound"
     assert facts["squeezellm"][0] == "BrokenModel"
+
+
+def test_a_gpu_that_is_asked_for_is_there_or_the_model_is_not_loaded(facts: Facts) -> None:
+    assert facts["no gpu"][0] == "EngineUnavailable"
+    assert "there is none that this process may use" in facts["no gpu"][1]
+    assert "was built for CPUs" in facts["built for cpus"][1]
+    assert 'pip install "docflow[vllm]"' in facts["built for cpus"][2]
+
+
+def test_the_methods_of_quantisation_are_those_that_this_vllm_has(facts: Facts) -> None:
+    unknown, still_there = facts["methods"]
+    assert unknown == still_there == []

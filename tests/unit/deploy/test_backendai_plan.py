@@ -258,8 +258,18 @@ def test_methods_that_quantise_while_loading_take_any_repository() -> None:
 def test_a_method_that_docflow_does_not_know_is_passed_on_and_said() -> None:
     made = planned(SMALL, Wishes(quantization="foo"))
     assert option(made, "--quantization") == "foo"
-    assert "--quantization foo goes to vLLM as it is" in " ".join(made.notes)
+    [note] = [note for note in made.notes if note.startswith("--quantization foo goes to vLLM as it is")]
+    assert "It takes awq, gptq, fp8, compressed-tensors," in note
     assert "goes to vLLM" not in " ".join(planned(SMALL, Wishes(quantization="fp8")).notes)
+
+
+@pytest.mark.parametrize("method", ["squeezellm", "SqueezeLLM", "aqlm"])
+def test_a_method_that_vllm_has_no_more_is_refused_with_those_that_it_has(method: str) -> None:
+    with pytest.raises(UsageError, match=f"--quantization {method.lower()}: vLLM has it no more") as refused:
+        planned("org/other", Wishes(quantization=method))
+    assert "takes awq, gptq, fp8, compressed-tensors," in refused.value.hint
+    with pytest.raises(UsageError, match="which vLLM has no more"):
+        planned("org/other", facts=ModelFacts(4096, method.lower()))
 
 
 def test_a_model_of_which_nothing_is_known_says_so() -> None:

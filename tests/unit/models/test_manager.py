@@ -307,7 +307,7 @@ def test_what_went_wrong_is_said_and_can_be_tried_again(tmp_path: Path) -> None:
     asyncio.run(ask())
 
 
-def test_squeezellm_is_refused_with_the_reason(tmp_path: Path) -> None:
+def test_a_quantisation_that_vllm_has_no_more_is_refused_with_the_reason(tmp_path: Path) -> None:
     make_model(tmp_path, "small.gguf")
 
     async def ask() -> None:
@@ -315,8 +315,9 @@ def test_squeezellm_is_refused_with_the_reason(tmp_path: Path) -> None:
             for config in (
                 ModelOptions(quantization="squeezellm"),
                 ModelConfig("small.gguf", quantization="SqueezeLLM"),
+                ModelOptions(quantization="aqlm"),
             ):
-                with pytest.raises(UsageError, match="gave it up in 2024"):
+                with pytest.raises(UsageError, match="vLLM has it no more"):
                     await manager.load_model("small.gguf", config)
 
     asyncio.run(ask())

@@ -38,6 +38,8 @@ from tests.engines.instant import InstantProcess, InstantServer
 from tests.engines.scenes import VALUES, Ticket, extract, rows, scans, settings_for, statuses
 
 TIMEOUT = 1.0
+PATIENCE = 120.0
+"""Seconds for what is to be answered, or to fail, at once, on whatever machine: far more than it takes."""
 
 QUICK_FAULTS: dict[str, Fault] = {
     "500": Status(500),
@@ -104,14 +106,15 @@ def sglang_at(proxy: FaultProxy) -> str:
 )
 def test_one_bad_answer_is_asked_for_again(faults: dict[str, Fault], proxy: FaultProxy, tmp_path: Path) -> None:
     for fault in faults.values():
-        # After a body that is no answer the document is tried again at the end; after any other fault at once.
+        # After a body that is no answer the document is tried again at the end; after any other fault at once. A body
+        # without end is none only where its bytes, and not its seconds, are too many: hence the patience with it.
         proxy.faults.extend([fault] if faults is BODY_FAULTS else [fault, None])
     run, seconds = extract(
         scans(tmp_path / "scans", len(faults)),
         tmp_path / "out",
         sglang_at(proxy),
         concurrency=1,
-        settings={"timeout_seconds": TIMEOUT},
+        settings={"timeout_seconds": TIMEOUT if faults is LATE_FAULTS else PATIENCE},
     )
     found = rows(tmp_path / "out")
     assert [row["status"] for row in found] == ["valid"] * len(faults)
@@ -122,7 +125,7 @@ def test_one_bad_answer_is_asked_for_again(faults: dict[str, Fault], proxy: Faul
     attempts = 1 if faults is SPOKEN_FAULTS else 2
     assert {name: row["attempts"] for name, row in zip(faults, found, strict=True)} == dict.fromkeys(faults, attempts)
     assert len(proxy.generations) == 2 * len(faults)
-    assert seconds < 20
+    assert seconds < PATIENCE  # nothing was waited for until it was given up
 
 
 # --- nothing but bad answers --------------------------------------------------------------------------------------

@@ -10,10 +10,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import signal
+import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,10 +29,13 @@ import torch
 from tiny_reader.model import Shape
 from tiny_reader.questions import vocabulary
 from tiny_reader.training import Plan, Run
+from torch import distributed
 
 SAVE_SECONDS = 120
 CHECK_STEPS = 100
 LOG_STEPS = 10
+RANK, MEETING = "DOCFLOW_TINY_RANK", "DOCFLOW_TINY_MEETING"
+"""What a process of several finds in its environment: its number, and the folder where they find each other."""
 
 
 class Stop:
@@ -48,7 +55,8 @@ def main() -> int:
     if options.evaluate:
         from tiny_reader.evaluation import evaluate
 
-        print(json.dumps(evaluate(options.evaluate, options.count).as_dict(), indent=1))
+        score = evaluate(options.evaluate, options.count, options.program, options.look, options.held_out)
+        print(json.dumps(score.as_dict(), indent=1))
         return 0
     torch.set_num_threads(options.threads)
     plan = Plan(
@@ -63,6 +71,8 @@ def main() -> int:
     if options.export:
         return write(begun(plan, shape, options.folder / f"seed-{plan.seed}"), options.export)
     stop = Stop()
+    if options.processes > 1:
+        return train_together(plan, shape, options, stop)
     runs = []
     for seed in options.seeds:
         run = begun(replace(plan, seed=seed), shape, options.folder / f"seed-{seed}")
@@ -86,11 +96,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, default=6000, help="a batch's, pages and text together")
     parser.add_argument("--optimizer", choices=("muon", "adam"), default="muon")
     parser.add_argument("--hidden", type=int, default=192)
-    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--layers", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=1, help="train a seed in so many, each with its own batches")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the model of the (first) seed and end")
     parser.add_argument("--evaluate", metavar="ENGINE", help="read receipts on an engine and end")
     parser.add_argument("--count", type=int, default=60, help="how many receipts are read (60)")
+    parser.add_argument("--program", choices=("receipt", "till"), default="receipt", help="what is asked (receipt)")
+    parser.add_argument("--look", choices=("grid", "off-grid", "fonts"), default="grid", help="of the pages (grid)")
+    parser.add_argument("--held-out", default="held out", metavar="SEED", help="which receipts are read")
     return parser.parse_args()
 
 
@@ -101,13 +115,55 @@ def begun(plan: Plan, shape: Shape, folder: Path) -> Run:
     return run
 
 
+def train_together(plan: Plan, shape: Shape, options: argparse.Namespace, stop: Stop) -> int:
+    """Train one seed in several processes: this one starts the others, and alone writes the log and the checkpoint."""
+    rank = int(os.environ.get(RANK, "0"))
+    folder = options.folder / f"seed-{plan.seed}"
+    meeting = Path(os.environ.get(MEETING) or tempfile.mkdtemp()) / "meeting"
+    others = [
+        subprocess.Popen(
+            [sys.executable, *sys.argv], env=os.environ | {RANK: str(number), MEETING: str(meeting.parent)}
+        )
+        for number in range(1, options.processes)
+        if rank == 0
+    ]
+    distributed.init_process_group(
+        "gloo",
+        init_method=meeting.as_uri(),
+        rank=rank,
+        world_size=options.processes,
+        timeout=timedelta(hours=6),  # the others may be held up for long
+    )
+    run = begun(plan, shape, folder)
+    run.rank, run.peers = rank, options.processes
+    code = train(run, stop, until=options.steps) if rank == 0 else follow(run, stop, until=options.steps)
+    for other in others if code else ():
+        other.terminate()
+    return code or max((other.wait() for other in others), default=0)
+
+
+def follow(run: Run, stop: Stop, until: int) -> int:
+    """Take the steps that the first process takes."""
+    while run.step < until and not stopped(run, stop):
+        run.learn()
+    return 0
+
+
+def stopped(run: Run, stop: Stop) -> bool:
+    """Whether any of the processes was asked to stop: all end after the same step."""
+    asked = torch.tensor(float(stop.asked))
+    if run.peers > 1:
+        distributed.all_reduce(asked)
+    return bool(asked)
+
+
 def train(run: Run, stop: Stop, until: int) -> int:
     run.folder.mkdir(parents=True, exist_ok=True)
     parameters = sum(weights.numel() for weights in run.model.parameters())
     how = "again" if run.step else "anew"
     log(run, {"begins": how, "step": run.step, "parameters": parameters, "plan": vars(run.plan)})
     saved = time.process_time()
-    while run.step < until and not stop.asked:
+    while run.step < until and not stopped(run, stop):
         seen = run.learn()
         if run.step % LOG_STEPS == 0 or seen["advanced"]:
             log(run, seen)

@@ -14,7 +14,7 @@ from tiny_reader import pages, questions
 from tiny_reader.curriculum import Lesson
 from tiny_reader.glyphs import VARIANTS
 from tiny_reader.model import Batch
-from tiny_reader.pages import FIELDS
+from tiny_reader.pages import FIELDS, PARTS, Part
 from tiny_reader.questions import IGNORED, Question
 from tiny_reader.vocabulary import Vocabulary
 
@@ -55,6 +55,8 @@ def lesson_sheets(rng: random.Random, lesson: Lesson, tokens: int) -> tuple[str,
             if asked := questions.reading_questions(rng, page, MOST_QUESTIONS):
                 made.append(Sheet(page.rows, asked))
         return questions.COPY, made
+    if lesson.part:
+        return part_sheets(rng, lesson, lesson.part, tokens)
     chosen = set(rng.sample(FIELDS, lesson.fields))
     fields = tuple(name for name in FIELDS if name in chosen)
     count = max(1, tokens // (18 * lesson.columns + lesson.fields * 14 + ("items" in chosen) * 60 * lesson.goods[1]))
@@ -63,6 +65,19 @@ def lesson_sheets(rng: random.Random, lesson: Lesson, tokens: int) -> tuple[str,
         receipt = pages.receipt(rng, lesson.columns, rng.randint(*lesson.goods))
         separators = rng.choice(questions.SEPARATORS)
         made.append(Sheet(receipt.rows, [questions.record_question(receipt.record, fields, separators)]))
+    return questions.system_text(fields), made
+
+
+def part_sheets(rng: random.Random, lesson: Lesson, part: Part, tokens: int) -> tuple[str, list[Sheet]]:
+    """Parts of receipts, about as high as each other."""
+    fields = PARTS[part]
+    most = rng.randint(*lesson.goods)
+    count = max(1, tokens // (9 * lesson.columns + (50 * most if part == "goods" else 80)))
+    made = []
+    for _ in range(count):
+        receipt = pages.receipt(rng, lesson.columns, rng.randint(max(1, most - 1), most))
+        asked = questions.record_question(receipt.record, fields, rng.choice(questions.SEPARATORS))
+        made.append(Sheet(receipt.part(part, rng), [asked]))
     return questions.system_text(fields), made
 
 
@@ -124,8 +139,8 @@ def beginnings(question: Question) -> list[int]:
     return [start for path, start, _ in question.spans if path != "items"] or [0]
 
 
-def batch_at(seed: int, step: int, lesson: Lesson, vocabulary: Vocabulary, tokens: int) -> Made:
-    """The batch of a step."""
-    rng = random.Random(json.dumps(["batch", seed, step]))
+def batch_at(seed: int, step: int, rank: int, lesson: Lesson, vocabulary: Vocabulary, tokens: int) -> Made:
+    """The batch of a step in one of the processes."""
+    rng = random.Random(json.dumps(["batch", seed, step, rank] if rank else ["batch", seed, step]))
     system, sheets = lesson_sheets(rng, lesson, tokens)
     return assembled(rng, vocabulary, system, sheets, lesson.columns)

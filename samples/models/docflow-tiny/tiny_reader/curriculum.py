@@ -6,11 +6,12 @@ import random
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-Task = Literal["reading", "receipt"]
+from tiny_reader.pages import PARTS, Part
 
-READING_SHARE = 0.35
-"""Of the batches of every later level this share is reading, or reading gets worse."""
+Task = Literal["reading", "receipt"]
 FEWEST_STEPS = 60
+PART_SHARES = (20, 70, 10)
+MANY_GOODS: dict[Part, tuple[int, int]] = {"head": (1, 1), "goods": (2, 5), "sums": (1, 1)}
 RECEIPTS_FROM = 3
 """From this level on, letters are read from receipts, too."""
 MOST_RECEIPTS_WITHOUT_A_FIELD = 200_000
@@ -21,6 +22,8 @@ MOST_RECEIPTS_WITHOUT_A_FIELD = 200_000
 class Level:
     """How large pages of random letters are, and what is asked of receipts (no fields: none are shown).
 
+    ``reading`` is the share of batches that stay reading, or reading gets worse; of the others ``parts`` show a part of
+    a receipt only: a small page is cheap, and its many goods teach which of them comes next.
     The next level begins when the mean loss of an answer's token is below ``enough``. Random digits repeat each other
     on a page as nothing does on a receipt: to have them at 0.05 costs more than the rest of reading.
     """
@@ -30,6 +33,8 @@ class Level:
     enough: float
     fields: tuple[int, int] = (0, 0)
     goods: tuple[int, int] = (0, 0)
+    reading: float = 0.35
+    parts: float = 0.0
 
 
 LEVELS = (
@@ -41,7 +46,7 @@ LEVELS = (
     Level(18, 16, 0.5, (1, 2), (1, 1)),
     Level(18, 16, 0.45, (1, 4), (1, 2)),
     Level(18, 16, 0.3, (2, 10), (1, 3)),
-    Level(18, 16, 0.0, (8, 10), (1, 4)),
+    Level(18, 16, 0.0, (10, 10), (1, 4), 0.1, 0.75),
 )
 
 
@@ -54,6 +59,7 @@ class Lesson:
     columns: int
     fields: int = 0
     goods: tuple[int, int] = (0, 0)
+    part: Part | None = None
 
 
 @dataclass
@@ -70,7 +76,10 @@ class Progress:
     def lesson(self, rng: random.Random) -> Lesson:
         """The next batch's."""
         level = LEVELS[self.level]
-        if level.fields[1] and rng.random() >= READING_SHARE:
+        if level.fields[1] and rng.random() >= level.reading:
+            if rng.random() < level.parts:
+                part = rng.choices(tuple(PARTS), PART_SHARES)[0]
+                return Lesson("receipt", 0, rng.choice((14, 15, 16)), len(PARTS[part]), MANY_GOODS[part], part)
             fields = rng.randint(*level.fields)
             return Lesson("receipt", 0, rng.choice((14, 15, 16)), fields, level.goods)
         if self.level >= RECEIPTS_FROM and rng.random() < 0.4:  # a label's value, on pages as they really are

@@ -5,11 +5,14 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, get_args
 
-from docflow.programs.receipt import receipt as program
+from docflow.programs.receipt import receipt as whole
+from PIL import Image
+from till import FIELDS as TILL_FIELDS
+from till import till
 
 from docflow.documents import Decoder, from_bytes
 from docflow.engines import create_one
@@ -18,18 +21,23 @@ from docflow.engines.bridge import run_program
 from docflow.engines.specs import EngineSpec
 from docflow.errors import EngineError, EngineUnavailable
 from tiny_reader import pages
-from tiny_reader.glyphs import composed
+from tiny_reader.glyphs import composed, in_another_font, off_grid
 from tiny_reader.pages import FIELDS, ITEM_FIELDS, Receipt
 
 COLUMNS = 16
 MOST_GOODS = 4
 LIMITS = Limits(max_tokens=700, timeout_seconds=600.0)
+PROGRAMS = {"receipt": (whole, FIELDS), "till": (till, TILL_FIELDS)}
+"""What is asked: a receipt's whole record, or the fields that are read well."""
+Look = Literal["grid", "off-grid", "fonts"]
+LOOKS: tuple[Look, ...] = get_args(Look)
 
 
 @dataclass
 class Score:
     """How many values were asked for and how many were right, by field; ``records`` counts whole records."""
 
+    fields: Sequence[str] = FIELDS
     asked: dict[str, int] = field(default_factory=dict)
     right: dict[str, int] = field(default_factory=dict)
     records: int = 0
@@ -39,13 +47,13 @@ class Score:
     def add(self, truth: dict[str, Any], answered: object) -> None:
         values = answered if isinstance(answered, dict) else {}
         whole = True
-        for name in FIELDS:
+        for name in self.fields:
             hit = values.get(name, ...) == truth[name]
             whole = whole and hit
             self._count(name, hit)
         items = values.get("items")
         items = items if isinstance(items, list) else []
-        for place, item in enumerate(truth["items"]):
+        for place, item in enumerate(truth["items"] if "items" in self.fields else ()):
             found = items[place] if place < len(items) and isinstance(items[place], dict) else {}
             for name in ITEM_FIELDS:
                 self._count(f"items.{name}", found.get(name, ...) == item[name])
@@ -67,34 +75,43 @@ class Score:
         }
 
 
-def held_out(count: int) -> Iterator[Receipt]:
+def held_out(count: int, seed: str = "held out") -> Iterator[Receipt]:
     """The receipts of the evaluation: always the same, of a seed that training does not use."""
-    rng = random.Random("held out")
+    rng = random.Random(seed)
     for _ in range(count):
         yield pages.receipt(rng, COLUMNS, rng.randint(1, MOST_GOODS))
 
 
-def png(receipt: Receipt) -> bytes:
-    """A receipt as a document."""
+def png(receipt: Receipt, look: Look = "grid") -> bytes:
+    """A receipt as a document: as it was learned, or off the grid, or in another font."""
+    rows, rng = list(receipt.rows), random.Random("/".join(receipt.rows))
+    page: Image.Image
+    if look == "off-grid":
+        page = off_grid(rows, COLUMNS, rng)
+    elif look == "fonts":
+        page = in_another_font(rows, COLUMNS, rng)
+    else:
+        page = composed(rows, COLUMNS)
     stream = io.BytesIO()
-    composed(list(receipt.rows), COLUMNS).convert("RGB").save(stream, "PNG")
+    page.convert("RGB").save(stream, "PNG")
     return stream.getvalue()
 
 
-def evaluate(engine: str, count: int) -> Score:
+def evaluate(engine: str, count: int, asked: str = "receipt", look: Look = "grid", seed: str = "held out") -> Score:
     """Read receipts through an engine, as ``transformers=FOLDER``, ``vllm=URL`` or ``sglang=URL`` names it.
 
     Raises EngineUnavailable where nobody answers, ConfigError for a name that is none.
     """
     reader = create_one(EngineSpec.parse(engine))
-    score = Score()
+    program, fields = PROGRAMS[asked]
+    score = Score(fields)
     try:
         health = reader.health()
         if not health.ok:
             raise EngineUnavailable(f"{engine} cannot be used: {health.detail}", hint=health.hint)
         with Decoder() as decoder:
-            for number, receipt in enumerate(held_out(count)):
-                document = decoder.open(from_bytes(png(receipt), name=f"receipt-{number}.png"))
+            for number, receipt in enumerate(held_out(count, seed)):
+                document = decoder.open(from_bytes(png(receipt, look), name=f"receipt-{number}.png"))
                 try:
                     answer = run_program(program, document.pages, reader, LIMITS).answer("record")
                     score.cut_off += answer.stop == "length"

@@ -100,7 +100,7 @@ def configuration(shape: Shape, vocabulary: Vocabulary) -> Qwen2VLConfig:
 def state_of(reader: Reader) -> dict[str, Tensor]:
     """The weights under transformers' names; a patch's gray weights are spread over three channels and two frames."""
     own: Mapping[str, Tensor] = reader.state_dict()
-    out = {f"model.{name}": value for name, value in own.items() if name not in ("shift", "visual.gray")}
+    out = {f"model.{name}": value for name, value in own.items() if name not in ("shift", "row_names", "visual.gray")}
     gray = reader.visual.gray.detach().view(-1, 1, 1, PATCH, PATCH)
     channels = torch.tensor(DEVIATION).view(1, 3, 1, 1, 1) / 6
     out["model.visual.patch_embed.proj.weight"] = (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import re
 from functools import lru_cache
 
 import numpy as np
@@ -43,6 +44,25 @@ def composed(rows: list[str], columns: int) -> Image.Image:
                 ord(character) - 32
             ]
     return Image.fromarray(page)
+
+
+def off_grid(rows: list[str], columns: int, rng: random.Random) -> Image.Image:
+    """The same letters, some pixels further right and down: no letter lies in its cell."""
+    page = Image.new("L", ((columns + 1) * CELL, (len(rows) + 1) * CELL), 255)
+    page.paste(composed(rows, columns), (rng.randrange(CELL), rng.randrange(CELL)))
+    return page
+
+
+def in_another_font(rows: list[str], columns: int, rng: random.Random) -> Image.Image:
+    """The same rows in a font that was never learned, each text where it stood on the grid."""
+    face = Face(rng.choice(("Courier", "Helvetica", "Times-Roman", "Vera")))
+    sheet = Sheet(
+        columns * CELL, len(rows) * HEIGHT, Family(face, face), _SIZE if face.font == "Courier" else _SIZE - 3
+    )
+    for down, row in enumerate(rows):
+        for piece in re.finditer(r"\S+(?: \S+)*", row):
+            sheet.text(piece.start() * WIDTH, down * HEIGHT + _BASELINE, piece.group())
+    return sheet.raster(1.0)[0].convert("L")
 
 
 @lru_cache(maxsize=1)

@@ -26,6 +26,9 @@ NEVER = -1e9
 AROUND = (-2, -1, 0, 1, 2)
 """The characters that a cell learns to tell, counted from its left one: two before it, its own two, one after it."""
 SHARPNESS = 8.0
+ROWS_SEED = 7
+NAME_SIZE = 32
+"""Of the direction in which a cell says which row it stands in, and of the one for the row above."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,7 @@ class Shape:
 
     vocabulary: int
     hidden: int = 192
-    layers: int = 4
+    layers: int = 5
     heads: int = 6
     inner: int = 512
     vision_width: int = 128
@@ -86,7 +89,7 @@ class VisionBlock(nn.Module):
         pages, cells, width = x.shape
         qkv = self.attn["qkv"](self.norm1(x)).view(pages, cells, 3, self.heads, -1)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
-        seen = attention(turned(q, cos, sin), turned(k, cos, sin), v)
+        seen = functional.scaled_dot_product_attention(turned(q, cos, sin), turned(k, cos, sin), v)
         x = x + self.attn["proj"](seen.transpose(1, 2).reshape(pages, cells, width))
         inner = self.mlp["fc1"](self.norm2(x))
         return x + self.mlp["fc2"](inner * torch.sigmoid(1.702 * inner))
@@ -208,6 +211,8 @@ class Reader(nn.Module):
         self.shape = shape
         self.visual, self.language_model = Vision(shape), Language(shape)
         self.register_buffer("shift", torch.zeros(shape.hidden, shape.hidden))
+        dice = torch.Generator().manual_seed(ROWS_SEED)
+        self.register_buffer("row_names", torch.linalg.qr(torch.randn(shape.hidden, shape.hidden, generator=dice))[0])
         size = shape.hidden // shape.heads
         self.frequencies = [shape.theta ** (-2 * i / size) for i in range(size // 2)]
         self.axes = [axis for axis, pairs in enumerate(shape.sections) for _ in range(pairs)]
@@ -345,6 +350,15 @@ class Reader(nn.Module):
         # a character that stands further on is shifted back as often
         return torch.stack([functional.linear(cells @ self.shifted(-offset), table) for offset in AROUND], -2)
 
+    def row_logits(self, own: Tensor, below: Tensor) -> Tensor:
+        """How much each cell of ``below`` looks as if it stood under each of ``own``: pages x rows x rows.
+
+        A cell names its row and the one above it, in the same words: so whoever has copied from a row finds the next.
+        """
+        names = functional.normalize(own @ self.row_names[:, :NAME_SIZE], dim=-1)
+        above = functional.normalize(below @ self.row_names[:, NAME_SIZE : 2 * NAME_SIZE], dim=-1)
+        return SHARPNESS * above @ names.transpose(-1, -2)
+
     def rotations(self, batch: Batch) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
         """Cosines and sines by Qwen2-VL's positions: time, height, width; text goes on after the page's longer side."""
         device = batch.ids.device
@@ -381,7 +395,9 @@ def attention(q: Tensor, k: Tensor, v: Tensor, *, causal: bool = False, of_text_
     if of_text_only is not None:
         given = scores.shape[-1] - of_text_only.shape[-1]
         scores = torch.cat([scores[..., :given], scores[..., given:] + of_text_only.to(scores.dtype)], -1)
-    seen: Tensor = scores.softmax(-1).to(v.dtype) @ v
+    with torch.autocast(scores.device.type, enabled=False):  # which would write the shares in float32, twice the memory
+        shares = scores.to(v.dtype).softmax(-1)
+    seen: Tensor = shares @ v
     return seen
 
 

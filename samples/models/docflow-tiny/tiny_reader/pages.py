@@ -7,7 +7,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any
+from typing import Any, Literal
 
 from maker.draft import Draft, Item, new_draft
 from maker.locales import LOCALES, shaped
@@ -28,14 +28,35 @@ FIELDS = (
     "payment_method",
 )
 ITEM_FIELDS = ("description", "quantity", "unit_price", "amount")
+Part = Literal["head", "goods", "sums"]
+PARTS: dict[Part, tuple[str, ...]] = {
+    "head": ("company", "address", "receipt_number", "date"),
+    "goods": ("items",),
+    "sums": ("subtotal", "tax", "total", "currency", "payment_method"),
+}
+"""The parts of a receipt, from top to bottom, and the fields that each of them tells."""
 
 
 @dataclass(frozen=True)
 class Receipt:
-    """The rows of a receipt on the grid and its record, each value as printed."""
+    """The rows of a receipt on the grid and its record, each value as printed. ``goods`` are the rows of the goods.
+
+    ``country`` says how its dates and amounts are meant, ``en_US`` for one.
+    """
 
     rows: tuple[str, ...]
     record: dict[str, Any]
+    goods: tuple[int, int]
+    country: str
+
+    def part(self, name: Part, rng: random.Random) -> tuple[str, ...]:
+        """The rows of one part, with a little of what stands around it."""
+        start, end = self.goods
+        if name == "head":
+            return self.rows[: start - rng.randint(0, 1)]
+        if name == "sums":
+            return self.rows[end + rng.randint(-1, 1) :]
+        return self.rows[start - rng.randint(1, 3) : end + rng.randint(1, 3)]
 
 
 @dataclass(frozen=True)
@@ -116,11 +137,12 @@ def strings_of(rows: Sequence[str]) -> Strings:
 def receipt(rng: random.Random, columns: int, count: int) -> Receipt:
     """A receipt of ``count`` goods on paper of ``columns`` cells (two letters each)."""
     while True:
-        draft = new_draft(rng, LOCALES[rng.choice(COUNTRIES)], 400, 4000, ("till",), (9,))
+        country = rng.choice(COUNTRIES)
+        draft = new_draft(rng, LOCALES[country], 400, 4000, ("till",), (9,))
         made = _Roll(draft, Sale(draft, count), 2 * columns)
         made.print()
         if made.fits:
-            return Receipt(tuple(made.rows), made.record)
+            return Receipt(tuple(made.rows), made.record, made.goods, country)
 
 
 @dataclass
@@ -133,6 +155,7 @@ class _Roll:
     rows: list[str] = field(default_factory=list)
     record: dict[str, Any] = field(default_factory=lambda: dict.fromkeys(FIELDS))
     fits: bool = True
+    goods: tuple[int, int] = (0, 0)
 
     def print(self) -> None:
         draft, sale, rng = self.draft, self.sale, self.draft.rng
@@ -152,8 +175,10 @@ class _Roll:
         self.particulars(draft.date(sale.day).text)
         self.line()
         style = rng.choice(("one_line", "two_lines", "counted"))
+        start = len(self.rows)
         for item in sale.items:
             self.item(item, style)
+        self.goods = start, len(self.rows)
         self.line()
         self.sums()
         if draft.chance(0.5):

@@ -12,20 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, distributed
 from torch.nn import functional
 
 from tiny_reader import batches, pages, questions
 from tiny_reader.batches import Made, Sheet
 from tiny_reader.curriculum import Lesson, Progress
 from tiny_reader.glyphs import ink_table
-from tiny_reader.model import AROUND, Batch, Reader, Shape
+from tiny_reader.model import AROUND, NEVER, Batch, Reader, Shape
 from tiny_reader.questions import IGNORED
 from tiny_reader.vocabulary import Vocabulary
 
 GLYPH_CELLS = 1024
 """Cells of a batch whose characters are asked for."""
 GLYPH_WEIGHT = 1.0
+ROW_WEIGHT = 0.3
 RECORDS_FROM = 5
 SEEING_EVERY = 2
 """From that level on the vision learns with every such step only: it sees well by then, and costs half of a step."""
@@ -41,7 +42,7 @@ class Plan:
     steps: int = 100_000
     rate: float = 2e-3
     warm_up: int = 100
-    decay: float = 0.2
+    decay: float = 0.4
     tokens: int = 6000
     optimizer: str = "muon"
 
@@ -53,13 +54,15 @@ class Plan:
 
 @dataclass
 class Run:
-    """A model in training."""
+    """A model in training; ``peers`` processes take a step together, each with a batch of its own."""
 
     plan: Plan
     shape: Shape
     folder: Path
     device: torch.device
     vocabulary: Vocabulary
+    rank: int = 0
+    peers: int = 1
     step: int = 0
     cpu_seconds: float = 0.0
     progress: Progress = field(default_factory=Progress)
@@ -84,10 +87,10 @@ class Run:
     def learn(self) -> dict[str, Any]:
         """One step; what it saw comes back."""
         lesson = self.lesson()
-        made = batches.batch_at(self.plan.seed, self.step, lesson, self.vocabulary, self.plan.tokens)
+        made = batches.batch_at(self.plan.seed, self.step, self.rank, lesson, self.vocabulary, self.plan.tokens)
         batch = made.batch.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            seeing = self.progress.level < RECORDS_FROM or self.step % SEEING_EVERY == 0
+            seeing = self.progress.level < RECORDS_FROM or bool(lesson.part) or self.step % SEEING_EVERY == 0
             states, cells = self.model(batch, self.glyphs, seeing=seeing)
             asked = batch.targets != IGNORED
             each = functional.cross_entropy(
@@ -95,7 +98,10 @@ class Run:
             )
             loss = (each * batch.weights[asked]).sum() / batch.weights[asked].sum()
             reading, seen = self.glyph_loss(batch, cells)
-        (loss + GLYPH_WEIGHT * reading if seeing else loss).backward()
+            under, followed = self.row_loss(batch, cells)
+        (loss + GLYPH_WEIGHT * reading + ROW_WEIGHT * under if seeing else loss).backward()
+        if self.peers > 1:
+            self.agree()
         norm = float(torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
         rate = self.plan.rate_at(self.step)
         for optimizer in self.optimizers:
@@ -113,10 +119,13 @@ class Run:
         return {
             "step": self.step,
             "task": lesson.task,
+            "part": lesson.part,
             "level": level,
             "loss": round(float(loss.detach()), 4),
             "glyphs": round(float(reading.detach()), 4),
             "seen": round(seen, 4),
+            "rows": round(float(under.detach()), 4),
+            "followed": round(followed, 4),
             "norm": round(norm, 3),
             "rate": round(rate, 6),
             "pages": len(made.sheets),
@@ -124,6 +133,14 @@ class Run:
             "mean": {task: round(value, 4) for task, value in self.progress.losses.items()},
             "advanced": advanced,
         }
+
+    def agree(self) -> None:
+        """The mean of all processes' gradients, in each. All have the same lesson, so the same weights learn."""
+        learning = [weights.grad for weights in self.model.parameters() if weights.grad is not None]
+        whole = torch.cat([grad.flatten() for grad in learning])
+        distributed.all_reduce(whole)
+        for grad, mean in zip(learning, whole.split([grad.numel() for grad in learning]), strict=True):
+            grad.copy_(mean.view_as(grad) / self.peers)
 
     def glyph_loss(self, batch: Batch, cells: Tensor) -> tuple[Tensor, float]:
         """How well some of the cells tell their characters and those beside them."""
@@ -137,6 +154,22 @@ class Run:
         wanted = letters[chosen]
         right = (logits.argmax(-1) == wanted).float().mean()
         return functional.cross_entropy(logits.flatten(0, 1), wanted.flatten()), float(right)
+
+    def row_loss(self, batch: Batch, cells: Tensor) -> tuple[Tensor, float]:
+        """How well a cell tells which row is above its own: one cell of each row is asked, of those with letters."""
+        pages_of = cells.shape[0]
+        grid = cells.view(pages_of, batch.rows, batch.columns, -1)
+        dice = torch.Generator().manual_seed(self.plan.seed * 1_000_033 + self.step)
+        own, below = (
+            grid[:, range(batch.rows), torch.randint(batch.columns, (batch.rows,), generator=dice)] for _ in range(2)
+        )
+        filled = (batch.letters.view(pages_of, batch.rows, -1) != 32).any(-1)
+        logits = self.model.row_logits(own, below).float().masked_fill(~filled[:, None], NEVER)
+        asked = (filled[:, 1:] & filled[:, :-1]).flatten()
+        wanted = torch.arange(batch.rows - 1, device=cells.device).expand(pages_of, -1).flatten()[asked]
+        given = logits[:, 1:].flatten(0, 1)[asked]
+        right = (given.argmax(-1) == wanted).float().mean()
+        return functional.cross_entropy(given, wanted), float(right)
 
     # --- validation -------------------------------------------------------------------------------------------------
 
@@ -162,7 +195,9 @@ class Run:
         letters = answers = 0
         of_letters = 0
         fields: dict[str, list[bool]] = {}
+        begun: dict[str, list[bool]] = {}
         for page, first, ends, question in made.answers:
+            place = -1
             hits = right[page, first : first + len(ends) + 1].tolist()
             answers += all(hits)
             letters += sum(hits)
@@ -174,12 +209,16 @@ class Run:
                     if stop > start and begin < end
                 ]
                 fields.setdefault(path, []).append(all(inside))
+                place += path == "items.description"
+                if path.startswith("items.") and len(inside) > 2:
+                    begun.setdefault(f"{path.removeprefix('items.')} {place + 1}", []).append(inside[1])
         out: dict[str, Any] = {
             "tokens": round(letters / of_letters, 4),
             "answers": round(answers / len(made.answers), 4),
         }
         if fields:
             out["fields"] = {path: round(sum(hits) / len(hits), 3) for path, hits in fields.items()}
+            out["first letters"] = {path: round(sum(hits) / len(hits), 3) for path, hits in begun.items()}
         return out
 
     def validation_sets(self) -> Iterator[tuple[str, Made]]:
@@ -203,8 +242,8 @@ class Run:
             value.copy_(weights[name])
 
     def spent(self) -> float:
-        """CPU seconds of this run in all its processes."""
-        return self.cpu_seconds + time.process_time() - self.started
+        """CPU seconds of this run so far; the other processes count as much as this one, with which they take turns."""
+        return self.cpu_seconds + self.peers * (time.process_time() - self.started)
 
     def save(self) -> None:
         """Write the checkpoint: whole or not at all. Batches and lessons go by seed and step: no dice are kept."""

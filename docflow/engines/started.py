@@ -36,7 +36,8 @@ class Started:
     ``pid`` is that of its first process, which leads a session of its own; ``born`` tells it from a later process of
     the same number. ``served`` is the model's name as requests say it, ``model`` as the user said it. ``ready`` says
     that it has answered a document once. ``at`` is the time of its start, in seconds since 1970. ``scratch`` is its
-    folder for temporary files, ``python`` what runs it.
+    folder for temporary files, ``python`` what runs it. ``shared`` are the files in shared memory that it held when it
+    was ready, as ``NAME:INODE``: where all its processes are killed, nobody else removes them.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Started:
     at: float
     ready: bool = False
     key: str = field(default="", repr=False)
+    shared: tuple[str, ...] = ()
 
     @property
     def port(self) -> int:
@@ -143,9 +145,9 @@ class Register:
         with self.changing() as engines:
             engines[:] = [one for one in engines if one.name != started.name] + [started]
 
-    def mark_ready(self, started: Started) -> Started:
-        """Note that it has answered a document. Raises StorageError."""
-        ready = replace(started, ready=True)
+    def mark_ready(self, started: Started, shared: Sequence[str] = ()) -> Started:
+        """Note that it has answered a document, and what it holds in shared memory. Raises StorageError."""
+        ready = replace(started, ready=True, shared=tuple(shared))
         with self.changing() as engines:
             engines[:] = [ready if (one.name, one.pid) == (started.name, started.pid) else one for one in engines]
         return ready
@@ -175,7 +177,7 @@ class Register:
 def _started(kept: dict[str, object]) -> Started:
     names = Started.__dataclass_fields__
     one = Started(**{name: value for name, value in kept.items() if name in names})  # type: ignore[arg-type]
-    return replace(one, command=tuple(one.command))
+    return replace(one, command=tuple(one.command), shared=tuple(one.shared))
 
 
 def _unwritable(folder: Path, error: OSError) -> StorageError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import shutil
@@ -235,7 +234,7 @@ def test_a_port_that_is_in_use_is_said_with_its_holder(place: Place) -> None:
 
 
 def test_one_that_was_killed_is_listed_as_ended_and_not_used(place: Place) -> None:
-    assert place.docflow(*place.up("--no-wait")).returncode == 0
+    assert place.docflow(*place.up()).returncode == 0
     told = place.told()
     os.kill(told["pids"][0], signal.SIGKILL)
     until(lambda: not is_there(told["pids"][0]))
@@ -243,11 +242,21 @@ def test_one_that_was_killed_is_listed_as_ended_and_not_used(place: Place) -> No
     extracted = place.docflow("extract", str(SAMPLE), "--program", "receipt", "--engine", "auto", "--json")
     assert "no engine that docflow started runs here, so the embedded one answers" in extracted.stderr
     assert json.loads(extracted.stdout.splitlines()[0])["engine"] == "embedded"
+    assert Path(told["shared"]).exists()  # killed, it has left it
     assert place.docflow(*place.up("--no-wait")).returncode == 0  # a new one takes its name
+    assert nothing_is_left(told)
     assert place.docflow("engines", "down", "vllm").returncode == 0
+
+
+def test_what_one_that_was_killed_left_in_shared_memory_goes_with_it(place: Place) -> None:
+    assert place.docflow(*place.up()).returncode == 0
+    told = place.told()
     for pid in told["pids"]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not any(is_there(pid) for pid in told["pids"]))
+    assert Path(told["shared"]).exists()
+    assert place.docflow("engines", "down", "vllm").returncode == 0
+    assert nothing_is_left(told)
 
 
 @pytest.mark.parametrize(

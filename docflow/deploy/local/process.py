@@ -11,7 +11,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,9 +108,7 @@ def shared_memory(leader: int) -> set[Path]:
     held = set()
     for pid in members(leader):
         with contextlib.suppress(OSError):
-            maps = Path(f"/proc/{pid}/maps").read_text()
-            # by inode: a semaphore is mapped under the name of a file that was renamed
-            held |= {int(line.split()[4]) for line in maps.splitlines() if f" {SHARED}/" in line}
+            held |= _held_by(pid)
     if not held:
         return set()
     found = set()
@@ -119,6 +117,40 @@ def shared_memory(leader: int) -> set[Path]:
             if path.stat(follow_symlinks=False).st_ino in held:
                 found.add(path)
     return found
+
+
+def noted(paths: Iterable[Path]) -> tuple[str, ...]:
+    """Files of shared memory as they can be told again later: each by its name and inode."""
+    found = []
+    for path in paths:
+        with contextlib.suppress(OSError):
+            found.append(f"{path.name}:{path.stat(follow_symlinks=False).st_ino}")
+    return tuple(sorted(found))
+
+
+def remove_noted(notes: Iterable[str]) -> None:
+    """Remove files of shared memory that were noted, are the same still, and that no process holds any more."""
+    for note in notes:
+        name, _, inode = note.rpartition(":")
+        path = SHARED / Path(name).name
+        with contextlib.suppress(OSError):
+            if str(path.stat(follow_symlinks=False).st_ino) == inode and not _is_held(int(inode)):
+                path.unlink()
+
+
+def _is_held(inode: int) -> bool:
+    for pid, _ in _all_stats():
+        with contextlib.suppress(OSError):
+            if inode in _held_by(pid):
+                return True
+    return False
+
+
+def _held_by(pid: int) -> set[int]:
+    """The inodes of the files in shared memory that a process holds. Raises OSError."""
+    maps = Path(f"/proc/{pid}/maps").read_text()
+    # by inode: a semaphore is mapped under the name of a file that was renamed
+    return {int(line.split()[4]) for line in maps.splitlines() if f" {SHARED}/" in line}
 
 
 @dataclass(frozen=True, slots=True)

@@ -272,7 +272,8 @@ class Starting:
             if code is not None:
                 raise reason_of(self.started.kind, self.model, Path(self.started.log), code) from error
             raise
-        self.started = Register().mark_ready(self.started)
+        shared = process.noted(process.shared_memory(self.started.pid))
+        self.started = Register().mark_ready(self.started, shared)
         return status
 
     def abandon(self) -> None:
@@ -346,6 +347,7 @@ def end(started: Started, seconds: float = 20.0) -> bool:
         gone = process.end(started.pid, seconds)
     shutil.rmtree(started.scratch, ignore_errors=True)
     if gone:
+        process.remove_noted(started.shared)  # of processes that were killed before
         Register().remove(started)
     return gone
 

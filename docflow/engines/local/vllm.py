@@ -403,6 +403,7 @@ def _set_up() -> None:
         os.environ.setdefault(name, value)
     if not any(name.startswith(("VLLM_LOGGING_", "VLLM_CONFIGURE_LOGGING")) for name in os.environ):
         os.environ["VLLM_LOGGING_CONFIG_PATH"] = str(vllm_logs.CONFIG)  # else as the user has set it up
+        vllm_logs.set_up()  # vLLM reads it after it has logged its first lines
 
 
 def _check_device(device: str) -> None:

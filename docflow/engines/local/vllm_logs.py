@@ -6,7 +6,9 @@ process that is docflow's logging; what the process logs that vLLM starts for it
 
 from __future__ import annotations
 
+import json
 import logging
+import logging.config
 import multiprocessing
 import sys
 from pathlib import Path
@@ -18,6 +20,11 @@ from docflow.sizes import MIB
 CONFIG = Path(__file__).with_name("vllm_logging.json")
 _LARGEST = MIB
 """A file of more bytes is begun anew."""
+
+
+def set_up() -> None:
+    """Take what is logged in this process."""
+    logging.config.dictConfig(json.loads(CONFIG.read_text(encoding="utf-8")))
 
 
 def log_file() -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import socket
@@ -92,3 +93,21 @@ def test_who_holds_a_port_is_named() -> None:
         assert str(os.getpid()) in process.holder_of(port)
         assert process.free_port(port) != port
     assert process.holder_of(port) == ""
+
+
+def test_a_file_in_shared_memory_that_was_noted_goes_only_while_it_is_the_same_and_nobody_holds_it() -> None:
+    path = process.SHARED / f"docflow-test-{os.getpid()}"
+    path.write_bytes(b"0" * mmap.PAGESIZE)
+    try:
+        notes = process.noted([path, process.SHARED / "docflow-is-not-there"])
+        assert notes == (f"{path.name}:{path.stat().st_ino}",)
+        with path.open("r+b") as file, mmap.mmap(file.fileno(), 0):
+            process.remove_noted(notes)
+            assert path.exists()
+        process.remove_noted([f"{path.name}:1", f"../shm/{path.name}:1", "no note", ""])
+        assert path.exists()
+        process.remove_noted(notes)
+        assert not path.exists()
+        process.remove_noted(notes)
+    finally:
+        path.unlink(missing_ok=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import logging
-import logging.config
 import multiprocessing
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,7 +15,7 @@ from docflow.engines.local.vllm_logs import CONFIG, log_file
 
 def log_as_vllm_does() -> None:
     """What vLLM does with the file that it is told of, and then logs."""
-    logging.config.dictConfig(json.loads(CONFIG.read_text()))
+    vllm_logs.set_up()
     logging.getLogger("vllm.engine").info("weights were loaded")
     logging.getLogger("vllm.engine").warning("the cache is small")
 
@@ -78,11 +77,11 @@ def test_vllm_is_told_of_it_unless_the_user_has_set_it_up_otherwise(monkeypatch:
     for name in (*vllm._ENVIRONMENT, "VLLM_LOGGING_LEVEL"):
         monkeypatch.setenv(name, "as the user says")
     vllm._set_up()
-    assert "VLLM_LOGGING_CONFIG_PATH" not in vllm.os.environ
+    assert "VLLM_LOGGING_CONFIG_PATH" not in os.environ
     monkeypatch.delenv("VLLM_LOGGING_LEVEL")
     monkeypatch.setenv("VLLM_LOGGING_CONFIG_PATH", "")
     monkeypatch.delenv("VLLM_LOGGING_CONFIG_PATH")
     vllm._set_up()
-    assert vllm.os.environ["VLLM_LOGGING_CONFIG_PATH"] == str(CONFIG)
-    assert vllm.os.environ["VLLM_NO_USAGE_STATS"] == "as the user says"
+    assert os.environ["VLLM_LOGGING_CONFIG_PATH"] == str(CONFIG)
+    assert os.environ["VLLM_NO_USAGE_STATS"] == "as the user says"
     monkeypatch.undo()

@@ -66,6 +66,7 @@ def main() -> int:
         tokens=options.tokens,
         optimizer=options.optimizer,
         warm_up=options.warm_up,
+        decay=options.decay,
     )
     shape = Shape(vocabulary().size, hidden=options.hidden, heads=options.hidden // 32, layers=options.layers)
     if options.export:
@@ -90,8 +91,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("folder", type=Path, help="where checkpoints and logs are kept, a folder a seed")
     parser.add_argument("--seeds", type=lambda text: [int(part) for part in text.split(",")], default=[1])
     parser.add_argument("--trial-steps", type=int, default=1500, help="of several seeds the best after so many goes on")
-    parser.add_argument("--steps", type=int, default=100_000, help="the learning rate falls over the last fifth")
+    parser.add_argument("--steps", type=int, default=100_000, help="the learning rate falls over the last of them")
     parser.add_argument("--rate", type=float, default=2e-3)
+    parser.add_argument("--decay", type=float, default=0.4, help="the share of the steps over which the rate falls")
     parser.add_argument("--warm-up", type=int, default=100)
     parser.add_argument("--tokens", type=int, default=6000, help="a batch's, pages and text together")
     parser.add_argument("--optimizer", choices=("muon", "adam"), default="muon")

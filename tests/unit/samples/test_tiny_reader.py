@@ -161,6 +161,7 @@ def test_every_look_of_a_receipt_is_a_picture_of_whole_cells(look: evaluation.Lo
 
 def test_the_smaller_program_asks_in_the_words_that_were_learned() -> None:
     fields = evaluation.PROGRAMS["till"][1]
+    assert fields == PARTS["till"]
     assert instructions_text(till.Till) == questions.system_text(fields)
 
 

@@ -25,6 +25,9 @@ MOST_QUESTIONS = 8
 BEGINNING_WEIGHT = 4.0
 """Of a value's first two tokens, its quotation mark and first letter: there it is found, the rest is copied."""
 
+WORD_WEIGHT = 2.5
+"""Of a later word's first letter: behind a blank there are fewest letters to know the place by."""
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -72,7 +75,8 @@ def part_sheets(rng: random.Random, lesson: Lesson, part: Part, tokens: int) -> 
     """Parts of receipts, about as high as each other."""
     fields = PARTS[part]
     most = rng.randint(*lesson.goods)
-    count = max(1, tokens // (9 * lesson.columns + (50 * most if part == "goods" else 80)))
+    rows = 18 if part == "till" else 9
+    count = max(1, tokens // (rows * lesson.columns + (50 * most if part == "goods" else 80)))
     made = []
     for _ in range(count):
         receipt = pages.receipt(rng, lesson.columns, rng.randint(max(1, most - 1), most))
@@ -113,6 +117,8 @@ def assembled(rng: random.Random, vocabulary: Vocabulary, system: str, sheets: l
             weights[number, place : place + 2] = BEGINNING_WEIGHT
     for number, line in enumerate(tokens):
         padded[number, : len(line)] = line
+    words = (padded[:, :, 0] == ord(" ")) & (padded[:, :, 3] < 256) & (padded[:, :, 3] != ord('"'))
+    weights[words] = np.maximum(weights[words], WORD_WEIGHT)
     dice = np.random.default_rng(rng.getrandbits(32))
     variants = dice.integers(0, VARIANTS, text.shape) * (text != 32)
     glyphs = ((text - 32) * VARIANTS + variants).reshape(len(sheets), rows * columns, 2)

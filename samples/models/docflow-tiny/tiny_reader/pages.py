@@ -28,13 +28,15 @@ FIELDS = (
     "payment_method",
 )
 ITEM_FIELDS = ("description", "quantity", "unit_price", "amount")
-Part = Literal["head", "goods", "sums"]
+Part = Literal["head", "goods", "sums", "till"]
 PARTS: dict[Part, tuple[str, ...]] = {
     "head": ("company", "address", "receipt_number", "date"),
     "goods": ("items",),
     "sums": ("subtotal", "tax", "total", "currency", "payment_method"),
+    "till": ("company", "receipt_number", "date", "subtotal", "tax", "total", "currency", "payment_method"),
 }
-"""The parts of a receipt, from top to bottom, and the fields that each of them tells."""
+"""The parts of a receipt, from top to bottom, and the fields that each of them tells; the last is a whole receipt, of
+which a program asks for no more than that."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,8 @@ class Receipt:
     def part(self, name: Part, rng: random.Random) -> tuple[str, ...]:
         """The rows of one part, with a little of what stands around it."""
         start, end = self.goods
+        if name == "till":
+            return self.rows
         if name == "head":
             return self.rows[: start - rng.randint(0, 1)]
         if name == "sums":

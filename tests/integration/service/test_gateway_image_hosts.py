@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -34,11 +36,16 @@ PRIVATE = (
     "fe80::1%eth0",
     "fc00::1",
     "::ffff:10.0.0.1",
+    "::10.0.0.1",
+    "::ffff:0:10.0.0.1",
+    "fec0::1",
     "64:ff9b::a00:1",
+    "64:ff9b:1::a00:1",
     "2002:a00:1::",
     "ff02::1",
 )
 CHAT = "/v1/chat/completions"
+PATIENCE = 12.0
 PNG = base64.b64decode(PIXEL.partition(",")[2])
 
 
@@ -54,6 +61,19 @@ class Pictures(LoopbackServer):
         self.asked.append(request)
         head = f"HTTP/1.1 {self.status} Yes\r\ncontent-length: {len(self.data)}\r\n".encode()
         writer.write(head + self.head + b"\r\n" + self.data)
+
+
+class Held(Pictures):
+    """Says that it was asked, and answers once it may."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go = threading.Event(), threading.Event()
+
+    async def handle(self, request: Received, writer: asyncio.StreamWriter) -> None:
+        self.begun.set()
+        await asyncio.to_thread(self.go.wait, PATIENCE)
+        await super().handle(request, writer)
 
 
 @pytest.fixture
@@ -211,6 +231,21 @@ def test_all_images_of_a_request_together_are_bounded(upstream: Upstream) -> Non
     assert "content[2]" in message_of(both)
 
 
+@pytest.mark.usefixtures("loopback_is_public")
+def test_requests_that_fetch_images_are_bounded(upstream: Upstream) -> None:
+    with Held() as pictures, allowing(upstream, pictures, serve__requests=1, serve__waiting=0) as client:
+        body = shown(f"http://localhost:{pictures.port}/a.png")
+        with ThreadPoolExecutor(1) as pool:
+            first = pool.submit(client.post, CHAT, json=body)
+            assert pictures.begun.wait(PATIENCE)
+            second = client.post(CHAT, json=body)
+            pictures.go.set()
+            assert first.result().status_code == 200
+        third = client.post(CHAT, json=body)
+    assert (second.status_code, third.status_code) == (503, 200)
+    assert second.headers["retry-after"] == "5"
+
+
 def test_without_allowed_hosts_no_address_is_opened(upstream: Upstream) -> None:
     with Pictures() as pictures, serving(gateway__upstreams=f"vllm={upstream.url}") as client:
         answer = client.post(CHAT, json=shown(f"http://localhost:{pictures.port}/a.png"))
@@ -219,10 +254,12 @@ def test_without_allowed_hosts_no_address_is_opened(upstream: Upstream) -> None:
     assert not pictures.asked
 
 
-@pytest.mark.parametrize("entry", ["10.0.0.1", "https://", "a b", "host/path", "host:0", "host:70000", "ftp://host"])
+@pytest.mark.parametrize(
+    "entry", ["10.0.0.1", "https://", "a b", "host/path", "host:0", "host:70000", "ftp://host", "a" * 64]
+)
 def test_an_entry_that_is_no_host_is_refused_at_the_start(entry: str) -> None:
     with pytest.raises(ConfigError, match="image_hosts"):
-        ImageHosts(GatewaySettings(image_hosts=entry), 1)
+        ImageHosts(GatewaySettings(image_hosts=entry), 1, 1)
 
 
 @pytest.mark.parametrize(
@@ -240,5 +277,5 @@ def test_public_addresses_are_public(address: str) -> None:
 
 @given(st.text(max_size=60) | st.from_regex(r"https?://[a-z@:/\\\[\]%.#?0-9]{0,40}", fullmatch=True))
 def test_no_text_makes_the_check_of_addresses_fail(text: str) -> None:
-    hosts = ImageHosts(GatewaySettings(image_hosts="images.example"), 1)
+    hosts = ImageHosts(GatewaySettings(image_hosts="images.example"), 1, 1)
     assert hosts.allows(text) in (True, False)

@@ -34,9 +34,12 @@ MAGIC = {
 }
 """How the kinds of images begin that are passed on."""
 LONGEST_ADDRESS = 2_048
-_ORIGIN = re.compile(r"(?:(https?)://)?([a-z0-9-]+(?:\.[a-z0-9-]+)*)(?::([0-9]{1,5}))?", re.IGNORECASE)
-_TRANSLATED = tuple(map(ipaddress.ip_network, ("64:ff9b::/96", "64:ff9b:1::/48", "2002::/16", "2001::/32")))
-"""IPv6 networks whose addresses stand for one of IPv4, which may be private."""
+RETRY_SECONDS = 5.0
+_ORIGIN = re.compile(r"(?:(https?)://)?([a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*)(?::([0-9]{1,5}))?", re.IGNORECASE)
+_GIVEN_OUT = ipaddress.ip_network("2000::/3")
+"""All of IPv6 that is given out: beyond it are networks' own addresses, and several ways to write one of IPv4."""
+_TRANSLATED = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))
+"""Networks in it whose addresses stand for one of IPv4, which may be private."""
 
 
 class Bounds(Protocol):
@@ -55,10 +58,14 @@ class Bounds(Protocol):
 class ImageHosts:
     """The hosts whose images may be named by address. Belongs to no event loop."""
 
-    def __init__(self, bounds: Bounds, most_bytes: int) -> None:
-        """``most_bytes`` is for all images of a request. Raises ConfigError for an entry that is no host's name."""
+    def __init__(self, bounds: Bounds, most_bytes: int, most_at_once: int) -> None:
+        """``most_bytes`` is for all images of a request, ``most_at_once`` for the requests that fetch some at a time.
+
+        Raises ConfigError for an entry that is no host's name.
+        """
         self._origins = frozenset(_origin(entry) for entry in bounds.image_hosts.split(";") if entry.strip())
         self._image_bytes, self._most_bytes, self._seconds = bounds.image_bytes, most_bytes, bounds.image_seconds
+        self._most_at_once, self._at_work = most_at_once, 0
 
     def __bool__(self) -> bool:
         return bool(self._origins)
@@ -82,8 +89,18 @@ class ImageHosts:
     async def fetch(self, call: Call) -> None:
         """Put every image that a call names by address into it, as its bytes.
 
-        Raises Refusal (400) where one cannot be had, is too large, or is no image.
+        Raises Refusal: 400 where one cannot be had, is too large, or is no image; 503 where too many requests fetch
+        images already (a short request brings many bytes here, before it stands in any line).
         """
+        if self._at_work >= self._most_at_once:
+            raise Refusal(503, "too many requests are waiting", code="overloaded", retry_after=RETRY_SECONDS)
+        self._at_work += 1
+        try:
+            await self._fetch(call)
+        finally:
+            self._at_work -= 1
+
+    async def _fetch(self, call: Call) -> None:
         import aiohttp
 
         left = self._most_bytes
@@ -169,7 +186,7 @@ def is_public(address: str) -> bool:
     if isinstance(ip, ipaddress.IPv6Address):
         if ip.ipv4_mapped is not None:
             return is_public(str(ip.ipv4_mapped))
-        if any(ip in network for network in _TRANSLATED):
+        if ip not in _GIVEN_OUT or any(ip in network for network in _TRANSLATED):
             return False
     return ip.is_global and not ip.is_multicast
 

@@ -39,7 +39,8 @@ class Gateway:
     def __init__(self, relay: Relay, allowances: Allowances, settings: Settings) -> None:
         self.relay = relay
         self._allowances, self._settings = allowances, settings
-        self._hosts = ImageHosts(settings.gateway, settings.serve.upload_bytes)
+        serve = settings.serve
+        self._hosts = ImageHosts(settings.gateway, serve.upload_bytes, serve.requests + serve.waiting)
 
     def app(self, kind: Kind) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         """The ASGI application of one route."""

@@ -96,6 +96,8 @@ class Generator:
         engines, managed = self.engines, self.managed
         if managed is not None and (model or not engines.converses) and model != engines.model:
             name = model or managed.manager.settings.default
+            if engines.converses and not engines.seen and not await managed.offers(name):
+                self.check()  # it may be the engine's own, which is not known before that was seen
             await managed.check_offered(name, by_default=not model)
             return name
         self.check()
@@ -119,6 +121,10 @@ class Generator:
             )
         if not self.engines.seen:
             raise Refusal(503, "Engine not initialized", code="EngineUnavailable", retry_after=RETRY_SECONDS)
+        self.check_line()
+
+    def check_line(self) -> None:
+        """Raises Refusal where as many requests stand in line as may."""
         if self._places.locked() and self.waiting >= self._settings.serve.waiting:
             raise Refusal(503, "the queue is full", code="queue_full", retry_after=RETRY_SECONDS)
 

@@ -7,7 +7,7 @@ import io
 import json
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from docflow.engines.local import backends
 from docflow.engines.local.model import Backend
 from docflow.errors import EngineUnavailable
 from docflow.server.service.app import service_app
+from docflow.server.service.images import Images, Shown
 from docflow.server.service.serving import serve_service
 from docflow.settings import load_settings
 from docflow.sizes import MIB
@@ -149,6 +150,41 @@ def test_the_services_own_routes_are_answered_by_the_models_of_this_process(clie
     for path, sent in (("/generate", {"message": "x"}), ("/vision", {"image": encoded})):
         refused = client.post(path, json={**sent, "model": "nobody.gguf"})
         assert (refused.status_code, "GET /models lists" in refused.json()["detail"]) == (404, True)
+
+
+def test_images_for_a_model_of_this_process_stand_in_a_line_that_ends(
+    words: Words, folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+
+    def held(self: Images, images: Sequence[bytes]) -> list[Shown]:
+        begun.set()
+        assert go.wait(PATIENCE)
+        return []
+
+    monkeypatch.setattr(Images, "open", held)
+    client = serve(models(folder, **{"serve.requests": 1, "serve.waiting": 0}))
+    body = {"message": "what is this", "image": PIXEL, "model": "small.gguf"}
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(client.post, "/vision", json=body)
+        assert begun.wait(PATIENCE)
+        second = client.post("/vision", json=body)
+        told = client.post("/generate", json={"message": "no image", "model": "small.gguf"})
+        go.set()
+        assert first.result().status_code == 200
+    assert (second.status_code, second.json()["code"]) == (503, "queue_full")
+    assert told.status_code == 200
+
+
+def test_a_model_that_an_engine_may_have_is_not_unknown_before_the_engine_was_seen(
+    words: Words, folder: Path, serve: Serve
+) -> None:
+    with InstantServer("vllm") as gone:
+        pass
+    client = serve(models(folder, engine=f"vllm={gone.url}"), wait=False)
+    theirs = client.post("/generate", json={"message": "x", "model": "tiny"})
+    assert (theirs.status_code, theirs.json()["detail"]) == (503, "Engine not initialized")
+    assert client.post("/generate", json={"message": "x", "model": "small.gguf"}).status_code == 200
 
 
 def test_a_stream_has_openais_events(client: TestClient) -> None:

@@ -172,6 +172,7 @@ async def _shown(request: Request, images: Sequence[str | bytes]) -> list[Shown]
     if not images:
         return []
     generator = service_of(request).part(Generator)
+    generator.check_line()  # for a model of this process nobody has looked at it before
 
     def opened() -> list[Shown]:
         return generator.images.open([decoded(one) if isinstance(one, str) else one for one in images])

@@ -64,9 +64,9 @@ def end(leader: int, seconds: float = 20.0) -> bool:
     """End a session: SIGTERM to its leader, and after ``seconds`` SIGKILL to whoever is left (at once where it is 0).
 
     Others have a moment more than their leader, to clean up behind it. The files in shared memory go that its processes
-    held: a killed server leaves them. Gives whether all are gone.
+    alone held: a killed server leaves them. Gives whether all are gone.
     """
-    shared = shared_memory(leader)
+    shared = noted(shared_memory(leader))
     gone = False
     if seconds:
         kill(leader, signal.SIGCONT)  # a frozen one could not heed what follows
@@ -77,9 +77,7 @@ def end(leader: int, seconds: float = 20.0) -> bool:
     if not gone:
         kill(leader)
         gone = _wait(lambda: members(leader), 30.0)  # SIGKILL takes a moment on processes of several GiB
-    for path in shared:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+    remove_noted(shared)
     return gone
 
 
@@ -130,20 +128,23 @@ def noted(paths: Iterable[Path]) -> tuple[str, ...]:
 
 def remove_noted(notes: Iterable[str]) -> None:
     """Remove files of shared memory that were noted, are the same still, and that no process holds any more."""
-    for note in notes:
+    kept = tuple(notes)
+    held = _held_by_anybody() if kept else set()
+    for note in kept:
         name, _, inode = note.rpartition(":")
         path = SHARED / Path(name).name
         with contextlib.suppress(OSError):
-            if str(path.stat(follow_symlinks=False).st_ino) == inode and not _is_held(int(inode)):
+            found = path.stat(follow_symlinks=False).st_ino
+            if str(found) == inode and found not in held:
                 path.unlink()
 
 
-def _is_held(inode: int) -> bool:
+def _held_by_anybody() -> set[int]:
+    held = set()
     for pid, _ in _all_stats():
-        with contextlib.suppress(OSError):
-            if inode in _held_by(pid):
-                return True
-    return False
+        with contextlib.suppress(OSError):  # another user's, who cannot hold what only its owner may open
+            held |= _held_by(pid)
+    return held
 
 
 def _held_by(pid: int) -> set[int]:

@@ -26,6 +26,14 @@ print("up", flush=True)
 time.sleep(600)
 """
 
+HOLDING = """
+import mmap, sys, time
+files = [open(path, "r+b") for path in sys.argv[1:]]
+held = [mmap.mmap(file.fileno(), 0) for file in files]
+print("up", flush=True)
+time.sleep(600)
+"""
+
 Start = Callable[..., int]
 
 
@@ -82,6 +90,29 @@ def test_children_are_found_when_the_first_process_is_gone(start: Start) -> None
 def test_a_log_is_for_its_owner_alone(start: Start, tmp_path: Path) -> None:
     start()
     assert (tmp_path / "log").stat().st_mode & 0o077 == 0
+
+
+def test_a_file_in_shared_memory_that_others_hold_too_stays(tmp_path: Path) -> None:
+    ours, both = (process.SHARED / f"docflow-test-{name}-{os.getpid()}" for name in ("ours", "both"))
+    for path in (ours, both):
+        path.write_bytes(b"0" * mmap.PAGESIZE)
+    log = tmp_path / "log"
+    running = process.start([sys.executable, "-c", HOLDING, str(ours), str(both)], dict(os.environ), log)
+    try:
+        with both.open("r+b") as file, mmap.mmap(file.fileno(), 0):
+            deadline = time.monotonic() + 60
+            while "up" not in log.read_text():
+                assert time.monotonic() < deadline
+                assert running.poll() is None
+                time.sleep(0.02)
+            assert process.end(running.pid, 0)
+            assert not ours.exists()
+            assert both.exists()
+    finally:
+        process.end(running.pid, 0)
+        running.wait()
+        for path in (ours, both):
+            path.unlink(missing_ok=True)
 
 
 def test_who_holds_a_port_is_named() -> None:

@@ -17,16 +17,16 @@ async def answered(
 ) -> Answer:
     """The answer of a model of this process, which is loaded where it is not.
 
-    ``turns_within`` gives the turns that fit into so many tokens; ``context`` counts where the model's own is not
-    known. Cancelled, the model ends its writing. Raises Refusal, as the routes that name models do.
+    ``turns_within`` gives the turns that fit into so many tokens, in a thread; ``context`` counts where the model's own
+    is not known. Cancelled, the model ends its writing. Raises Refusal, as the routes that name models do.
     """
     manager = managed.manager
     try:
         with managed.place():
             await manager.load_model(name)  # its time is not the answer's
             loaded = manager.loaded(name)
-            turns = turns_within(loaded.model.context if loaded is not None else context)
-            messages = await asyncio.to_thread(messages_of, turns, limits.page_tokens)
+            room = loaded.model.context if loaded is not None else context
+            messages = await asyncio.to_thread(lambda: messages_of(turns_within(room), limits.page_tokens))
             async with asyncio.timeout(limits.timeout_seconds):
                 said = await manager.generate_chat_completion(
                     messages,

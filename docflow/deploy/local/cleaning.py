@@ -24,7 +24,8 @@ _BLOCK = 512
 class Environment:
     """An environment and its size on the disk in bytes; ``shared`` of them stay when it goes, as uv's cache has them.
 
-    ``current`` says that this version of docflow would use it; ``user`` names what runs in it, "" for nobody.
+    ``current`` says that this version of docflow would use it; ``user`` names what runs in it, or a build of one of its
+    kind, "" for nobody.
     """
 
     path: Path
@@ -35,9 +36,13 @@ class Environment:
 
 
 def environments(root: Path) -> list[Environment]:
-    """The environments below a folder, those that an interrupted build left half made among them."""
+    """The environments below a folder, those that an interrupted build left half made among them.
+
+    A link that somebody put in the place of one is none: what it leads to is not docflow's to remove.
+    """
     try:
-        folders = sorted(path for path in root.iterdir() if _NAME.fullmatch(path.name) and path.is_dir())
+        found = (path for path in root.iterdir() if _NAME.fullmatch(path.name))
+        folders = sorted(path for path in found if path.is_dir() and not path.is_symlink())
     except FileNotFoundError:
         return []
     return [_looked_at(root, folder) for folder in folders]
@@ -46,8 +51,7 @@ def environments(root: Path) -> list[Environment]:
 def remove(environment: Environment) -> bool:
     """Remove an environment; whether it is gone. One that is in use, or just being made, stays. Raises OSError."""
     folder = environment.path
-    name = folder.name.rpartition("-")[0]
-    with _free(folder.parent / f"{name}.lock") as free:
+    with _free(_lock_of(folder)) as free:
         if not free or user_of(folder):
             return False
         folder.with_name(f"{folder.name}.ready").unlink(missing_ok=True)  # what is left of it now counts for nothing
@@ -57,15 +61,16 @@ def remove(environment: Environment) -> bool:
 
 def user_of(folder: Path) -> str:
     """What runs in an environment: an engine by its name, or a process by its number; "" for nobody."""
+    real = folder.resolve()  # as the system names what is mapped: the cache may lie behind a link
     for one in Register().all():
-        if one.alive and Path(one.python).is_relative_to(folder):
+        if one.alive and Path(one.python).parent.resolve().is_relative_to(real):
             return one.name
-    inside = f"{folder}/"
+    inside = (f"{folder}/", f"{real}/")
     for process in Path("/proc").iterdir():
-        if process.name.isdigit() and process.name != str(os.getpid()):
+        if process.name.isdigit():
             with contextlib.suppress(OSError):  # it has ended, or is another user's, who has no part in this folder
                 started_as = (process / "cmdline").read_bytes().decode(errors="replace")
-                if started_as.startswith(inside) or inside in (process / "maps").read_text(errors="replace"):
+                if started_as.startswith(inside) or inside[1] in (process / "maps").read_text(errors="replace"):
                     return f"process {process.name}"
     return ""
 
@@ -83,7 +88,23 @@ def _looked_at(root: Path, folder: Path) -> Environment:
                     seen.add(found.st_ino)
                     size += found.st_blocks * _BLOCK
                     shared += found.st_blocks * _BLOCK if found.st_nlink > 1 else 0
-    return Environment(folder, size, shared, folder == ours and is_whole(folder), user_of(folder))
+    return Environment(folder, size, shared, folder == ours and is_whole(folder), user_of(folder) or _build_of(folder))
+
+
+def _lock_of(folder: Path) -> Path:
+    """What builds of its kind hold."""
+    return folder.with_name(f"{folder.name.rpartition('-')[0]}.lock")
+
+
+def _build_of(folder: Path) -> str:
+    try:
+        with _lock_of(folder).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return "a build"
+    except OSError:  # nobody has built anything yet
+        return ""
+    return ""
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import subprocess
 import sys
@@ -97,11 +98,36 @@ def test_one_in_which_something_runs_stays(root: Path, capsys: pytest.CaptureFix
     assert not old.exists()
 
 
-def test_one_that_is_just_being_made_stays(root: Path) -> None:
+def test_one_stays_whose_process_is_seen_by_what_it_has_mapped_alone(root: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "large disk"
+    elsewhere.mkdir()
+    root.parent.mkdir(parents=True, exist_ok=True)
+    root.symlink_to(elsewhere, target_is_directory=True)
+    old = make(root / OLD)
+    with (old / "big").open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ):
+        assert user_of(old) == f"process {os.getpid()}"
+        assert not remove(environments(root)[0])
+    assert remove(environments(root)[0])
+
+
+def test_a_link_in_the_place_of_one_is_none(root: Path, tmp_path: Path) -> None:
+    theirs = make(tmp_path / "theirs")
+    root.mkdir(parents=True)
+    (root / OLD).symlink_to(theirs, target_is_directory=True)
+    (root / f"{OLD}.ready").touch()
+    assert environments(root) == []
+    assert clean("--all") == 0
+    assert (root / f"{OLD}.ready").exists()
+    assert (theirs / "big").exists()
+
+
+def test_one_that_is_just_being_made_stays(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     half = make(root / OLD, whole=False)
     [found] = environments(root)
     with locked(root / "vllm-cpu.lock"):
         assert not remove(found)
+        assert clean("--dry-run") == 0
+        assert "in use by a build: stays" in capsys.readouterr().out
     assert half.exists()
 
 

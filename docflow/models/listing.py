@@ -36,7 +36,8 @@ class Listing:
         """One model, with the fields that ``UnifiedModelManager.list_models`` names. Raises UsageError."""
         wanted = self._router.configs.wanted(name)
         key = self._router.key_of(name)
-        running = next((one for one in self._managers.values() if key in one.models), None)
+        # Taken at once: the event loop may unload it while this thread describes it.
+        running = next(((one, found) for one in self._managers.values() if (found := one.models.get(key))), None)
         said: dict[str, Any] = {
             "id": name,
             "alias": wanted.config.model_id if wanted.alias else None,
@@ -51,9 +52,9 @@ class Listing:
             "settings": {},
         }
         if running is not None:
-            one = running.models[key]
+            manager, one = running
             return said | {
-                "backend": running.backend.name,
+                "backend": manager.backend.name,
                 "in_use": one.users,
                 "memory_bytes": one.needed,
                 "fits": True,

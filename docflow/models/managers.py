@@ -52,10 +52,9 @@ class Room:
         self._loader = ThreadPoolExecutor(2, thread_name_prefix="models-load")
 
     def held(self, place: Place) -> list[tuple[str, int]]:
-        """Names and bytes of the models that are loaded in one place."""
-        return [
-            (one.name, one.needed) for manager in self.managers for one in manager.models.values() if one.place == place
-        ]
+        """Names and bytes of the models that are loaded in one place. Safe to call from any thread."""
+        loaded = [one for manager in self.managers for one in list(manager.models.values())]
+        return [(one.name, one.needed) for one in loaded if one.place == place]
 
     def answering(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Work with a model, in a thread."""

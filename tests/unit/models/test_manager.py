@@ -167,6 +167,32 @@ def test_a_model_that_does_not_fit_is_refused_and_says_what_would_give_room(tmp_
     assert [Path(config.model_id).name for config in words.loads] == ["a.gguf", "b.gguf"]
 
 
+def test_a_model_that_is_unloaded_while_it_is_described_is_described(tmp_path: Path) -> None:
+    make_model(tmp_path, "small.gguf")
+
+    class Going(dict[str, Any]):
+        """Its entries are there for one look."""
+
+        def get(self, key: str, default: Any = None) -> Any:
+            return self.pop(key, default)
+
+        def __contains__(self, key: object) -> bool:
+            return self.get(str(key)) is not None
+
+    async def ask() -> dict[str, Any]:
+        async with manager_for(tmp_path, Words()) as manager:
+            await manager.load_model("small.gguf")
+            [backend] = manager.managers.values()
+            kept = dict(backend.models)
+            backend.models = Going(kept)
+            try:
+                return await manager.describe("small.gguf")
+            finally:
+                backend.models = kept
+
+    assert asyncio.run(ask())["loaded"] is True
+
+
 def test_a_model_larger_than_the_machine_is_never_begun(tmp_path: Path) -> None:
     make_model(tmp_path, "huge.gguf", 1 << 43)  # a hole of 8 TiB
     words = Words()

@@ -14,6 +14,7 @@ import asyncio
 import base64
 import io
 import json
+import math
 import os
 import re
 import socket
@@ -312,12 +313,13 @@ class Reply:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """The seconds in a Retry-After header, which gives them, or a date."""
+    """The seconds in a Retry-After header, which gives them, or a date; None where it says neither."""
     value = headers.get("Retry-After", "").strip()
     try:
-        return max(0.0, float(value)) if value[:1].isdigit() else max(0.0, _seconds_until(value)) if value else None
+        seconds = float(value) if value[:1].isdigit() else _seconds_until(value) if value else math.nan
     except (ValueError, TypeError, OverflowError):
         return None
+    return max(0.0, seconds) if math.isfinite(seconds) else None  # 1e999 is a number too, and no time to come back
 
 
 def _seconds_until(date: str) -> float:

@@ -487,6 +487,7 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
     assert retry_after({"Retry-After": "0.5"}) == 0.5
     assert retry_after({}) is None
     assert retry_after({"Retry-After": "soon"}) is None
+    assert retry_after({"Retry-After": "1e999"}) is None
     assert retry_after({"Retry-After": "-3"}) is None
     assert retry_after({"Retry-After": formatdate(time.time() - 100, usegmt=True)}) == 0
     ahead = retry_after({"Retry-After": formatdate(time.time() + 100, usegmt=True)})

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 
 from docflow.engines.base import Health
+from docflow.engines.transport import retry_after
 from docflow.errors import ConfigError, EngineError, EngineTimeout, EngineUnavailable
 from docflow.server.service.gateway.call import Call, Opened
 from docflow.server.service.gateway.upstreams import Upstream
@@ -142,9 +143,7 @@ class LitellmUpstream:
             return EngineTimeout(f"{name} did not answer in time")
         failure = EngineUnavailable(f"{name} did not answer ({type(error).__name__})")
         headers = getattr(getattr(error, "response", None), "headers", None) or {}
-        after = str(headers.get("retry-after", ""))
-        if after.isdigit():
-            failure.retry_after = float(after)
+        failure.retry_after = retry_after({"Retry-After": str(headers.get("retry-after", ""))})
         failure.no_room = getattr(error, "status_code", None) == 429
         return failure
 

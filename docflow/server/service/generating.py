@@ -21,6 +21,7 @@ from docflow.engines.chat import room_for
 from docflow.server.service.engines import NAMES, Engines, engines_of
 from docflow.server.service.exchange import Exchange, exchange_of
 from docflow.server.service.images import Images
+from docflow.server.service.keys import NOBODY
 from docflow.server.service.managed import Managed
 from docflow.server.service.refusals import Refusal
 from docflow.server.service.state import Service
@@ -221,7 +222,10 @@ class Generator:
     async def _ask_managed(
         self, http: HttpRequest, model: str, turns: tuple[Turn, ...], limits: Limits
     ) -> tuple[Answer, float]:
-        assert self.managed is not None
+        managed, exchange = self.managed, exchange_of(http.scope)
+        assert managed is not None
+        caller = exchange.caller or NOBODY
+        managed.allowances.take(caller)  # its share counts on every route to these models
         begun = time.perf_counter()
 
         def within(context: int) -> tuple[Turn, ...]:
@@ -229,13 +233,15 @@ class Generator:
             begun = time.perf_counter()  # the model is loaded
             return fitted(Request(turns, WantText(), limits=limits), context).turns
 
-        answering = asyncio.create_task(answered(self.managed, model, within, limits, self._settings.serve.context))
+        answering = asyncio.create_task(answered(managed, model, within, limits, self._settings.serve.context))
         gone = asyncio.create_task(_left(http))
         try:
             await asyncio.wait((answering, gone), return_when=asyncio.FIRST_COMPLETED)
             if answering.done():
-                return answering.result(), time.perf_counter() - begun
-            exchange_of(http.scope).client_left = True
+                answer = answering.result()
+                managed.allowances.used(caller, answer.usage.prompt + answer.usage.output)
+                return answer, time.perf_counter() - begun
+            exchange.client_left = True
             raise Refusal(CLIENT_LEFT, "the client left", code="client_left")
         finally:
             for task in (answering, gone):

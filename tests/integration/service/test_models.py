@@ -152,6 +152,18 @@ def test_the_services_own_routes_are_answered_by_the_models_of_this_process(clie
         assert (refused.status_code, "GET /models lists" in refused.json()["detail"]) == (404, True)
 
 
+def test_a_keys_share_counts_on_the_services_own_routes_too(words: Words, folder: Path, serve: Serve) -> None:
+    asked = {"message": "say this again", "model": "small.gguf"}
+    client = serve(models(folder, **{"gateway.key_requests_minute": 1}))
+    assert client.post("/generate", json=asked).status_code == 200
+    for path, body in (("/generate", asked), ("/api/v1/chat/completions", chat())):
+        late = client.post(path, json=body)
+        assert (late.status_code, int(late.headers["retry-after"]) > 0) == (429, True)
+    client = serve(models(folder, **{"gateway.key_tokens_minute": 1}))
+    assert client.post("/generate", json=asked).status_code == 200
+    assert client.post("/generate", json=asked).status_code == 429
+
+
 def test_images_for_a_model_of_this_process_stand_in_a_line_that_ends(
     words: Words, folder: Path, serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -43,6 +43,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     413: {"description": "The images are too large"},
     415: {"description": "Not a kind of image that is taken"},
     422: {"description": "The request is not well formed"},
+    429: {"description": "The key has used up its share of the models that are run here"},
     500: {"description": "Generation failed"},
     501: {"description": "No engine here converses"},
     503: {"description": "No engine is ready, or the queue is full"},

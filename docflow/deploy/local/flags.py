@@ -83,8 +83,8 @@ def _on_gpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> P
         names = " and ".join(dict.fromkeys(gpu.name for gpu in chosen))
         raise NotEnoughMemory(
             f"the model needs about {shown_size(need)} of GPU memory, and {shown_size(budget)} can be had of {names}",
-            hint="Take a smaller or a quantised model, more GPUs (DOCFLOW_SERVE__TENSOR_PARALLEL_SIZE=2), or end "
-            "what else uses the GPU (nvidia-smi shows it).",
+            hint=_shorter(kind, wishes) + "Take a smaller or a quantised model, more GPUs "
+            "(DOCFLOW_SERVE__TENSOR_PARALLEL_SIZE=2), or end what else uses the GPU (nvidia-smi shows it).",
         )
     images = images_for(context, wishes.page_tokens)
     reasons = [
@@ -155,6 +155,13 @@ def _context_said(kind: str, context: int, images: int, wishes: Wishes) -> str:
     return f"context {context:,} tokens{whose}, {images} page{'s' if images > 1 else ''} a request"
 
 
+def _shorter(kind: str, wishes: Wishes) -> str:
+    """What helps first where the user's own context does not fit."""
+    if not wishes.context:
+        return ""
+    return f"{wishes.context:,} tokens are your {CONTEXT_FLAGS[kind]}: name fewer, or leave it out. "
+
+
 def images_for(context: int, page_tokens: int) -> int:
     """How many pages a request may have: what fits beside the instructions and an answer."""
     return max(1, min(MOST_IMAGES, (context - CONTEXT_ROOM) // page_tokens))
@@ -170,7 +177,7 @@ def _on_cpu(kind: str, machine: Machine, facts: ModelFacts, wishes: Wishes) -> P
         need = facts.weights + CPU_BASE + limit * facts.token_bytes
         raise NotEnoughMemory(
             f"the model needs about {shown_size(need)} of memory, and {shown_size(machine.available)} can be had",
-            hint="Take a smaller model, or end what else uses the memory.",
+            hint=_shorter(kind, wishes) + "Take a smaller model, or end what else uses the memory.",
         )
     tokens = max(limit, min(CPU_CACHE_TOKENS, left // 2 // facts.token_bytes if facts.token_bytes else limit * 2))
     images = images_for(limit, wishes.page_tokens)

@@ -239,6 +239,11 @@ def test_a_context_of_ones_own_counts_and_is_shown(kind: str, flag: str, device:
     assert f"context 3,000 tokens (your {flag}), 1 page a request" in chosen.reasons
 
 
-def test_a_context_of_ones_own_that_does_not_fit_is_refused() -> None:
-    with pytest.raises(NotEnoughMemory):
-        plan("vllm", "cuda", machine(24), SMALL, Wishes(context=10_000_000))
+@pytest.mark.parametrize(("kind", "flag"), [("vllm", "--max-model-len"), ("sglang", "--context-length")])
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_a_context_of_ones_own_that_does_not_fit_is_refused(
+    kind: str, flag: str, device: Literal["cuda", "cpu"]
+) -> None:
+    with pytest.raises(NotEnoughMemory) as refused:
+        plan(kind, device, machine(24), SMALL, Wishes(context=10_000_000))
+    assert refused.value.hint.startswith(f"10,000,000 tokens are your {flag}: name fewer")

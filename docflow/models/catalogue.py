@@ -5,6 +5,7 @@ Only files are looked at; nothing is downloaded, and no package of the Hub's is 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -103,16 +104,17 @@ class Catalogue:
         Raises ModelNotFound.
         """
         inside = self.folder / name
-        if ".." not in Path(name).parts and inside.is_file():
+        if ".." not in Path(name).parts and _is_file(inside):
             return inside
         owner, _, rest = name.partition("/")
         repository, _, file = rest.partition("/")
         snapshot = self.snapshot(f"{owner}/{repository}") if file and ".." not in Path(file).parts else None
-        if snapshot is not None and (snapshot / file).is_file():
+        if snapshot is not None and _is_file(snapshot / file):
             return snapshot / file
-        path = Path(name).expanduser()
-        if path.is_file():
-            return path.absolute()
+        with contextlib.suppress(RuntimeError):  # the home of nobody
+            path = Path(name).expanduser()
+            if _is_file(path):
+                return path.absolute()
         hint = f"Put it into {self.folder}, or give its whole path; docflow models list shows what is there."
         if repository and file and is_hub_id(f"{owner}/{repository}"):
             hint = f"docflow models pull {owner}/{repository} --file {file} downloads it."
@@ -123,7 +125,7 @@ class Catalogue:
         if "/" in name or "\\" in name or name in ("", ".", "..") or "\0" in name:
             return None
         for path in (self.folder / f"{name}.gguf", self.folder / name):
-            if path.is_file() or (path / "config.json").is_file():
+            if _is_file(path) or _is_file(path / "config.json"):
                 return path
         return None
 
@@ -170,6 +172,13 @@ class Catalogue:
         alone = sum(1 for path in model.parent.glob("*.gguf") if not _LATER_PART.search(path.name)) == 2
         own = [path for path in beside if alone or _is_of(path, model)]
         return str(own[0].absolute()) if len(own) == 1 else ""
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than a name of a file may be, as names in requests can be
+        return False
 
 
 def _is_of(projector: Path, model: Path) -> bool:

@@ -152,6 +152,20 @@ def test_the_services_own_routes_are_answered_by_the_models_of_this_process(clie
         assert (refused.status_code, "GET /models lists" in refused.json()["detail"]) == (404, True)
 
 
+@pytest.mark.parametrize(
+    "name", ["n" * 300, f"{'n' * 290}.gguf", "~nobody-at-all/small.gguf", "a/../small.gguf", "\x00"]
+)
+def test_a_name_that_no_file_can_have_is_a_model_that_is_not_here(client: TestClient, name: str) -> None:
+    for path, body in (
+        ("/generate", {"message": "x"}),
+        ("/api/v1/chat/completions", chat()),
+        ("/v1/chat/completions", chat()),
+    ):
+        answer = client.post(path, json=body | {"model": name})
+        assert (answer.status_code, "there is no model" in answer.text) == (404, True)
+    assert client.post(f"/models/{'n' * 300}/load").status_code == 404
+
+
 def test_a_keys_share_counts_on_the_services_own_routes_too(words: Words, folder: Path, serve: Serve) -> None:
     asked = {"message": "say this again", "model": "small.gguf"}
     client = serve(models(folder, **{"gateway.key_requests_minute": 1}))

@@ -71,8 +71,8 @@ class Tracing:
         self._provider.force_flush(FLUSH_MILLISECONDS)
         self._provider.shutdown()
 
-    def begin(self, name: str, traceparent: str, seconds: float = 0.0) -> Begun:
-        """Begin the span of a request that came so many seconds ago, as part of the caller's trace where it has one.
+    def begin(self, name: str, traceparent: str, came: int | None = None) -> Begun:
+        """Begin the span of a request that came then (Unix time in ns), in the caller's trace where it has one.
 
         Ends in the same task.
         """
@@ -81,7 +81,6 @@ class Tracing:
 
         propagator = TraceContextTextMapPropagator()
         parent = propagator.extract({"traceparent": traceparent}) if traceparent else None
-        came = time.time_ns() - int(seconds * 1e9)
         span = self._tracer.start_span(name, context=parent, kind=trace.SpanKind.SERVER, start_time=came)
         inside = trace.set_span_in_context(span)
         carrier: dict[str, str] = {}

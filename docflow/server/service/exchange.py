@@ -23,7 +23,8 @@ class Exchange:
     ``fallback_from`` was asked first where that was another; ``fallback_model`` is the model of the one that stood in.
     ``failed_upstreams`` were asked and failed. ``queued_seconds`` passed before an upstream took the request,
     ``first_byte_seconds`` before the answer began. ``prompt_length`` counts characters, ``prompt_tokens`` to
-    ``output_tokens`` tokens. ``trace`` is the W3C traceparent that upstreams are told; ``span`` is telemetry's own.
+    ``output_tokens`` tokens. ``came`` is Unix time in ns. ``trace`` is the W3C traceparent that upstreams are told;
+    ``span`` is telemetry's own.
     """
 
     method: str
@@ -34,6 +35,7 @@ class Exchange:
     kind: str = ""
     status: int = 0
     started: float = field(default_factory=time.perf_counter)
+    came: int = field(default_factory=time.time_ns)
     seconds: float = 0.0
     queued_seconds: float | None = None
     first_byte_seconds: float | None = None

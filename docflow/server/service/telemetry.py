@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from docflow.extraction.result import Result
@@ -48,9 +47,7 @@ class Telemetry:
         if what == "begin":
             self.metrics.active.inc()
             if self._tracing is not None:
-                begun = exchange.span = self._tracing.begin(
-                    exchange.method, exchange.trace, time.perf_counter() - exchange.started
-                )
+                begun = exchange.span = self._tracing.begin(exchange.method, exchange.trace, exchange.came)
                 exchange.trace = begun.traceparent or exchange.trace
         elif what == "request":
             if self._settings.log == "json" and self._settings.log_requests:

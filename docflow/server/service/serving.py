@@ -18,6 +18,9 @@ from docflow.settings import Settings
 
 END_SECONDS = 30
 """How long requests in work may take to end once the service is told to."""
+KEEP_SECONDS = 75
+"""How long a connection may stand idle: longer than clients and proxies keep theirs (nginx a minute), or they would
+send requests down one that is just being closed, and never hear of them again."""
 
 
 def serve_service(settings: Settings, started: Callable[[str], None]) -> None:
@@ -57,6 +60,7 @@ def serve_service(settings: Settings, started: Callable[[str], None]) -> None:
             access_log=False,
             server_header=False,
             ws="none",
+            timeout_keep_alive=KEEP_SECONDS,
             timeout_graceful_shutdown=END_SECONDS,
         )
 

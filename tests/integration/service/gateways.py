@@ -168,9 +168,9 @@ def chat(text: str = "read", **more: Any) -> dict[str, Any]:
     return {"model": "tiny", "messages": [{"role": "user", "content": text}], **more}
 
 
-def until(true: Callable[[], object]) -> None:
+def until(true: Callable[[], object], seconds: float = 20) -> None:
     """Wait until something is true that others bring about."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)

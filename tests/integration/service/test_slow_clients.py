@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import os
+import signal
 import socket
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
 
 from docflow.server.service import protocol
-from tests.integration.service.gateways import serving
+from tests.integration.service.gateways import serving, until
 
 
 @pytest.fixture
@@ -57,3 +65,31 @@ def test_a_client_that_says_nothing_or_half_a_head_is_cut_off(client: httpx.Clie
 def test_a_connection_that_is_kept_answers_again(client: httpx.Client) -> None:
     for _ in range(3):
         assert client.get("/health/live").status_code == 200
+
+
+def test_an_idle_connection_is_kept_longer_than_the_web_servers_own_five_seconds(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+    environment = os.environ | {"DOCFLOW_SERVE__PORT": str(port), "DOCFLOW_CACHE_DIR": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "docflow", "serve"]
+    with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:
+        try:
+            until(lambda: _answers(port) or process.poll() is not None, seconds=120)
+            connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+            connection.connect()
+            connection.auto_open = 0  # or it would connect again by itself
+            for seconds in (6.0, 0.0):
+                connection.request("GET", "/health/live")
+                answer = connection.getresponse()
+                assert (answer.status, bool(answer.read())) == (200, True)
+                time.sleep(seconds)
+            connection.close()
+        finally:
+            process.send_signal(signal.SIGINT)
+
+
+def _answers(port: int) -> bool:
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"http://127.0.0.1:{port}/health/live").status_code == 200
+    return False

@@ -53,9 +53,10 @@ class Stop:
 def main() -> int:
     options = arguments()
     if options.evaluate:
-        from tiny_reader.evaluation import evaluate
+        from tiny_reader.evaluation import HELD_OUT, evaluate
 
-        score = evaluate(options.evaluate, options.count, options.program, options.look, options.held_out)
+        seed = options.held_out or HELD_OUT
+        score = evaluate(options.evaluate, options.count, options.program, options.look, seed)
         print(json.dumps(score.as_dict(), indent=1))
         return 0
     torch.set_num_threads(options.threads)
@@ -106,7 +107,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--count", type=int, default=60, help="how many receipts are read (60)")
     parser.add_argument("--program", choices=("receipt", "till"), default="receipt", help="what is asked (receipt)")
     parser.add_argument("--look", choices=("grid", "off-grid", "fonts"), default="grid", help="of the pages (grid)")
-    parser.add_argument("--held-out", default="held out", metavar="SEED", help="which receipts are read")
+    parser.add_argument("--held-out", default=None, metavar="SEED", help="which receipts are read")
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ from tiny_reader.pages import PARTS, Part
 
 Task = Literal["reading", "receipt"]
 FEWEST_STEPS = 60
-PART_SHARES = (30, 45, 3, 22)
+PART_SHARES = (45, 38, 2, 15)
 MANY_GOODS: dict[Part, tuple[int, int]] = {"head": (1, 1), "goods": (2, 5), "sums": (1, 1), "till": (1, 4)}
 RECEIPTS_FROM = 3
 """From this level on, letters are read from receipts, too."""

@@ -26,6 +26,7 @@ from tiny_reader.pages import FIELDS, ITEM_FIELDS, Receipt
 
 COLUMNS = 16
 MOST_GOODS = 4
+HELD_OUT = "held out until the end"
 LIMITS = Limits(max_tokens=700, timeout_seconds=600.0)
 PROGRAMS = {"receipt": (whole, FIELDS), "till": (till, TILL_FIELDS)}
 """What is asked: a receipt's whole record, or the fields that are read well."""
@@ -75,7 +76,7 @@ class Score:
         }
 
 
-def held_out(count: int, seed: str = "held out") -> Iterator[Receipt]:
+def held_out(count: int, seed: str = HELD_OUT) -> Iterator[Receipt]:
     """The receipts of the evaluation: always the same, of a seed that training does not use."""
     rng = random.Random(seed)
     for _ in range(count):
@@ -97,7 +98,7 @@ def png(receipt: Receipt, look: Look = "grid") -> bytes:
     return stream.getvalue()
 
 
-def evaluate(engine: str, count: int, asked: str = "receipt", look: Look = "grid", seed: str = "held out") -> Score:
+def evaluate(engine: str, count: int, asked: str = "receipt", look: Look = "grid", seed: str = HELD_OUT) -> Score:
     """Read receipts through an engine, as ``transformers=FOLDER``, ``vllm=URL`` or ``sglang=URL`` names it.
 
     Raises EngineUnavailable where nobody answers, ConfigError for a name that is none.

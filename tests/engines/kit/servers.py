@@ -37,14 +37,16 @@ _EVERYWHERE = {
 class Server:
     """One real server. Its processes form a group of their own, which is what signals are sent to."""
 
-    def __init__(self, root: Path, kind: Kind, flags: Sequence[str] = (), *, port: int | None = None) -> None:
+    def __init__(
+        self, root: Path, kind: Kind, flags: Sequence[str] = (), *, port: int | None = None, model: Path | None = None
+    ) -> None:
         self.kind = kind
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.seconds_to_ready = 0.0
         """How long the last start took, as wait_ready saw it."""
         self._python = environments.environment(root, kind) / "bin" / "python"
-        self._model = environments.model(root)
+        self._model = model or environments.model(root)
         self._flags = tuple(flags)
         self._scratch = Path(tempfile.mkdtemp(prefix="engine-kit-"))
         self._process: subprocess.Popen[bytes] | None = None

@@ -22,6 +22,8 @@ CONTEXT_FLAGS = {"sglang": "--context-length", "vllm": "--max-model-len"}
 MOST_CONTEXT = 100_000_000
 CPU_CONTEXT = 8_192
 """The longest that is chosen on a CPU, which reads a thousand tokens in seconds."""
+LEAST_IMAGES = 2
+"""Most pages are smaller than the largest: two of them have room beside an answer where two of the largest have not."""
 MOST_IMAGES = 8
 REQUESTS_THAT_FIT = 4
 """So many requests of a whole context must fit into the cache beside each other, or a shorter one is taken."""
@@ -164,7 +166,8 @@ def _shorter(kind: str, wishes: Wishes) -> str:
 
 def images_for(context: int, page_tokens: int) -> int:
     """How many pages a request may have: what fits beside the instructions and an answer."""
-    return max(1, min(MOST_IMAGES, (context - CONTEXT_ROOM) // page_tokens))
+    least = max(1, min(LEAST_IMAGES, context // page_tokens))
+    return max(least, min(MOST_IMAGES, (context - CONTEXT_ROOM) // page_tokens))
 
 
 # --- on a CPU -----------------------------------------------------------------------------------------------------

@@ -69,10 +69,10 @@ def test_a_token_of_the_cache_costs_what_the_documentation_says() -> None:
         (SMALL, 24, 16_384, 8),
         (SMALL, 12, 16_384, 8),
         (SMALL, 8, 8_192, 4),
-        (SMALL, 7.3, 4_096, 1),
+        (SMALL, 7.3, 4_096, 2),
         (LARGE, 80, 16_384, 8),
         (LARGE, 24, 16_384, 8),
-        (LARGE, 20, 4_096, 1),
+        (LARGE, 20, 4_096, 2),
     ],
 )
 def test_the_context_suits_the_memory(facts: ModelFacts, gpu: float, context: int, images: int) -> None:
@@ -236,7 +236,7 @@ def test_a_context_that_is_no_number_of_tokens_is_refused(value: str) -> None:
 def test_a_context_of_ones_own_counts_and_is_shown(kind: str, flag: str, device: Literal["cuda", "cpu"]) -> None:
     chosen = plan(kind, device, machine(24), SMALL, Wishes(context=3000))
     assert chosen.flags[chosen.flags.index(flag) + 1] == "3000"
-    assert f"context 3,000 tokens (your {flag}), 1 page a request" in chosen.reasons
+    assert f"context 3,000 tokens (your {flag}), 2 pages a request" in chosen.reasons
 
 
 @pytest.mark.parametrize(("kind", "flag"), [("vllm", "--max-model-len"), ("sglang", "--context-length")])

@@ -71,7 +71,7 @@ class Tracing:
         self._provider.force_flush(FLUSH_MILLISECONDS)
         self._provider.shutdown()
 
-    def begin(self, name: str, traceparent: str, came: int | None = None) -> Begun:
+    def begin(self, name: str, traceparent: str, came: int) -> Begun:
         """Begin the span of a request that came then (Unix time in ns), in the caller's trace where it has one.
 
         Ends in the same task.

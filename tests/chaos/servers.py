@@ -33,10 +33,11 @@ import psutil
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from docflow.deploy.local.process import free_port
 from tests.chaos import papers
 from tests.chaos.comparing import differences, rows_of
 from tests.chaos.process import Victim, Watching, run_to_end
-from tests.integration.prefect_server import Postgres, Prefect, free_port, postgres_binaries, prefect_on
+from tests.integration.prefect_server import Postgres, Prefect, postgres_binaries, prefect_on
 
 AWAY_SECONDS = 4.0
 DOCUMENTS = 300

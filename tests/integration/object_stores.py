@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shutil
-import socket
 import subprocess
 import sys
 import sysconfig
@@ -27,6 +26,7 @@ import pytest
 
 from docflow import buckets
 from docflow.buckets import BucketPath
+from docflow.deploy.local.process import free_port
 from tests.engines.loopback import LoopbackServer, Received, read_message, reset, response
 
 KEY_ID, SECRET = "AKIDOFTHETESTS", "secret-of-the-tests"
@@ -80,7 +80,7 @@ def rclone() -> Iterator[S3]:
     program = shutil.which("rclone", path=sysconfig.get_path("scripts")) or shutil.which("rclone")
     assert program is not None, "rclone is not installed: pip install -e '.[test]'"
     with tempfile.TemporaryDirectory(prefix="docflow-s3-") as folder:
-        port = _free_port()
+        port = free_port()
         address = f"127.0.0.1:{port}"
         command = [
             program,
@@ -99,7 +99,7 @@ def rclone() -> Iterator[S3]:
 @contextlib.contextmanager
 def moto() -> Iterator[S3]:
     """moto's server: everything is in its memory, conditions are heeded, signatures are not checked."""
-    port = _free_port()
+    port = free_port()
     code = f"from moto.server import main; main(['-H', '127.0.0.1', '-p', '{port}'])"
     with _process([sys.executable, "-c", code], port):
         yield S3(f"http://127.0.0.1:{port}")
@@ -130,12 +130,6 @@ def _answers(port: int) -> bool:
     except OSError:
         return False
     return True
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
 
 
 class StoreProxy(LoopbackServer):

@@ -25,6 +25,7 @@ from PIL import Image
 
 import docflow
 from docflow.cli.schedule import add
+from docflow.deploy.local.process import free_port
 from docflow.errors import UsageError
 from docflow.runs import RunOptions, execute
 from docflow.runs.dask_cluster import Cluster
@@ -32,7 +33,7 @@ from docflow.runs.scaling import ScaledExecution
 from docflow.settings import Settings, load_settings
 from tests.engines.instant import InstantServer
 from tests.engines.loopback import Received
-from tests.integration.prefect_server import free_port, running, wait_for
+from tests.integration.prefect_server import running, wait_for
 
 SECONDS = 240.0
 """The longest wait for anything, on a machine that has much else to do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -77,7 +78,7 @@ class Template:
         return self._marks.sub(lambda found: f"{found.group()[0]} {found.group()[1:]}", text) if self._marks else text
 
 
-class ByTemplate:
+class ByTemplate(ABC):
     """A model of the Hub that is asked in the words of its template. A subclass sees to the answer."""
 
     _name: str
@@ -108,6 +109,7 @@ class ByTemplate:
         """What follows a text; names of special tokens in it are those tokens. Raises EngineRefused, EngineError."""
         return self._answer(Prompt(prompt, ()), sampling, None, on_text, bare=True)
 
+    @abstractmethod
     def _answer(
         self,
         prompt: Prompt,
@@ -118,7 +120,6 @@ class ByTemplate:
         bare: bool,
     ) -> Reply:
         """What follows a prompt; ``bare`` of one that no template wrote. Raises EngineRefused, EngineError."""
-        raise NotImplementedError
 
 
 def _marks(tokenizer: Any) -> set[str]:

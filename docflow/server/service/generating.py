@@ -23,14 +23,13 @@ from docflow.server.service.exchange import Exchange, exchange_of
 from docflow.server.service.images import Images
 from docflow.server.service.keys import NOBODY
 from docflow.server.service.managed import Managed
-from docflow.server.service.refusals import Refusal
+from docflow.server.service.refusals import RETRY_SECONDS, Refusal
 from docflow.server.service.state import Service
 from docflow.server.service.talking import answered
 from docflow.settings import Settings
 
 T = TypeVar("T")
 
-RETRY_SECONDS = 5.0
 MOST_SEEN = 1_000
 """Answers of which the times are kept, for /status/detailed."""
 CLIENT_LEFT = 499

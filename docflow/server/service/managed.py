@@ -34,7 +34,7 @@ from docflow.server.service.gateway.checks import PATHS, call_of, prompt_length
 from docflow.server.service.gateway.handler import Leaving, Receive, Scope, Send, read_body
 from docflow.server.service.gateway.relay import Relay
 from docflow.server.service.keys import NOBODY
-from docflow.server.service.refusals import Refusal, refusal_of
+from docflow.server.service.refusals import RETRY_SECONDS, Refusal, refusal_of
 from docflow.settings import Settings
 
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
@@ -43,7 +43,6 @@ PREFIX = "/api"
 """Stands before the paths of the protocol where the manager alone answers."""
 FRESH_SECONDS = 3.0
 """How long the list of what is on the disk is kept."""
-RETRY_SECONDS = 5.0
 _CHAT = ChatRequest.model_fields.keys() - {"model", "messages", "stream", "stream_options"}
 _COMPLETION = CompletionRequest.model_fields.keys() - {"model", "prompt", "stream", "stream_options"}
 

@@ -20,6 +20,8 @@ from docflow.errors import (
 
 OPENAI = ("/v1/", "/api/v1/")
 """Paths whose errors have the OpenAI protocol's shape."""
+RETRY_SECONDS = 5.0
+"""After which clients are told to come back, where nobody knows when there will be room."""
 
 
 class Refusal(Exception):
@@ -100,5 +102,5 @@ def refusal_of(error: DocflowError) -> Refusal:
             status = 503
     if status == 500:
         return Refusal(500, "Generation failed" if error.stage == "engine" else "the service failed", code=code)
-    retry_after = getattr(error, "retry_after", None) or (5.0 if status == 503 else None)
+    retry_after = getattr(error, "retry_after", None) or (RETRY_SECONDS if status == 503 else None)
     return Refusal(status, error.message, code=code, hint=error.hint, retry_after=retry_after)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,17 +14,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from docflow.deploy.local.process import free_port
+
 ROOT = Path(__file__).parents[3]
 KEY = "0123456789abcdef-bench"
 LITELLM = "litellm[proxy]>=1.83.7,<2"
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
 
 
 class Running:

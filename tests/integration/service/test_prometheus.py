@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import yaml
 
 from docflow.deploy.compose import write_compose
 from docflow.deploy.dashboards import DASHBOARDS, queries
+from docflow.deploy.local.process import free_port
 from docflow.runs.metrics_file import write_metrics
 from docflow.runs.model import Run
 from docflow.settings import CostSettings
@@ -31,13 +31,6 @@ KEY = "0123456789abcdef-prometheus"
 HEADERS = {"authorization": f"Bearer {KEY}"}
 ELSEWHERE = re.compile(r"gpu|sglang:|vllm:")
 """Queries about what is not here: a GPU, and the engines' own metrics."""
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
 
 
 def wait_until(said: str, holds: Any) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from docflow.deploy.local.process import free_port
 from docflow.server.service import protocol
 from tests.integration.service.gateways import serving, until
 
@@ -68,9 +69,7 @@ def test_a_connection_that_is_kept_answers_again(client: httpx.Client) -> None:
 
 
 def test_an_idle_connection_is_kept_longer_than_the_web_servers_own_five_seconds(tmp_path: Path) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port = taken.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"DOCFLOW_SERVE__PORT": str(port), "DOCFLOW_CACHE_DIR": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "docflow", "serve"]
     with subprocess.Popen(command, env=environment, cwd=tmp_path, stdout=subprocess.DEVNULL) as process:

@@ -16,7 +16,7 @@ from typing import Any
 from docflow.engines.admission import SHORTEST_PREFIX
 from docflow.server.service.bounds import check_pattern, check_schema, object_of
 from docflow.server.service.gateway.call import Call, Kind
-from docflow.server.service.gateway.fetching import MAGIC, ImageHosts
+from docflow.server.service.gateway.fetching import ImageHosts, image_type
 from docflow.server.service.refusals import Refusal
 from docflow.settings import GatewaySettings
 
@@ -185,7 +185,7 @@ def _check_part(part: Any, where: str, settings: GatewaySettings, call: Call, ho
         return 0
     image = part.get("image_url")
     url = image.get("url") if isinstance(image, dict) else image
-    if hosts and isinstance(url, str) and hosts.allows(url):
+    if hosts is not None and isinstance(url, str) and hosts.allows(url):
         part["image_url"] = image if isinstance(image, dict) else {"url": image}
         call.named.append((where, part["image_url"]))
         return 1
@@ -197,7 +197,7 @@ def _check_part(part: Any, where: str, settings: GatewaySettings, call: Call, ho
         start = base64.b64decode(url[found.end() : found.end() + 24], validate=True)
     except (binascii.Error, ValueError):
         start = b""
-    if not start.startswith(tuple(MAGIC)):
+    if image_type(start) is None:
         raise _bad(where, "is an image of no kind that is known")
     return 1
 

@@ -11,30 +11,23 @@ import base64
 import ipaddress
 import re
 import socket
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from docflow.documents.sniff import HEAD_BYTES, media_type
 from docflow.errors import ConfigError
 from docflow.server.service.gateway.call import Call
-from docflow.server.service.refusals import Refusal
+from docflow.server.service.refusals import RETRY_SECONDS, Refusal
+from docflow.settings import GatewaySettings
 
 if TYPE_CHECKING:
     from aiohttp.abc import AbstractResolver
     from yarl import URL
 
-MAGIC = {
-    b"\xff\xd8\xff": "jpeg",
-    b"\x89PNG\r\n\x1a\n": "png",
-    b"GIF8": "gif",
-    b"RIFF": "webp",
-    b"BM": "bmp",
-    b"II*\0": "tiff",
-    b"MM\0*": "tiff",
-}
-"""How the kinds of images begin that are passed on."""
+IMAGES = frozenset({"image/jpeg", "image/png", "image/gif", "image/webp", "image/bmp", "image/tiff"})
+"""The kinds of images that are passed on."""
 LONGEST_ADDRESS = 2_048
-RETRY_SECONDS = 5.0
 _ORIGIN = re.compile(r"(?:(https?)://)?([a-z0-9-]{1,63}(?:\.[a-z0-9-]{1,63})*)(?::([0-9]{1,5}))?", re.IGNORECASE)
 _GIVEN_OUT = ipaddress.ip_network("2000::/3")
 """All of IPv6 that is given out: beyond it are networks' own addresses, and several ways to write one of IPv4."""
@@ -42,33 +35,23 @@ _TRANSLATED = tuple(map(ipaddress.ip_network, ("2002::/16", "2001::/32")))
 """Networks in it whose addresses stand for one of IPv4, which may be private."""
 
 
-class Bounds(Protocol):
-    """What the gateway's settings say of them."""
-
-    @property
-    def image_hosts(self) -> str: ...
-
-    @property
-    def image_bytes(self) -> int: ...
-
-    @property
-    def image_seconds(self) -> float: ...
+def image_type(head: bytes) -> str | None:
+    """The media type of an image that begins so; None for what is not passed on."""
+    found = media_type(head)
+    return found if found in IMAGES else None
 
 
 class ImageHosts:
     """The hosts whose images may be named by address. Belongs to no event loop."""
 
-    def __init__(self, bounds: Bounds, most_bytes: int, most_at_once: int) -> None:
+    def __init__(self, settings: GatewaySettings, most_bytes: int, most_at_once: int) -> None:
         """``most_bytes`` is for all images of a request, ``most_at_once`` for the requests that fetch some at a time.
 
         Raises ConfigError for an entry that is no host's name.
         """
-        self._origins = frozenset(_origin(entry) for entry in bounds.image_hosts.split(";") if entry.strip())
-        self._image_bytes, self._most_bytes, self._seconds = bounds.image_bytes, most_bytes, bounds.image_seconds
+        self._origins = frozenset(_origin(entry) for entry in settings.image_hosts.split(";") if entry.strip())
+        self._image_bytes, self._most_bytes, self._seconds = settings.image_bytes, most_bytes, settings.image_seconds
         self._most_at_once, self._at_work = most_at_once, 0
-
-    def __bool__(self) -> bool:
-        return bool(self._origins)
 
     def allows(self, address: str) -> bool:
         """Whether an image may be fetched from there."""
@@ -116,15 +99,14 @@ class ImageHosts:
                 url = self._url(image["url"])
                 assert url is not None  # or the call would have been refused
                 try:
-                    data = await _get(session, url, min(left, self._image_bytes))
+                    kind, data = await _get(session, url, min(left, self._image_bytes))
                 except (aiohttp.ClientError, OSError, TimeoutError) as error:
                     # Why is nobody's business who can send requests: it would tell what stands in this network.
                     raise _bad(where, f"names an image that {url.raw_host} did not give") from error
                 except _NotTaken as error:
                     raise _bad(where, f"names an image that is not taken: {error}") from error
                 left -= len(data)
-                kind = next(kind for start, kind in MAGIC.items() if data.startswith(start))
-                image["url"] = f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+                image["url"] = f"data:{kind};base64,{base64.b64encode(data).decode()}"
         call.raw = orjson.dumps(call.body)
 
 
@@ -132,7 +114,8 @@ class _NotTaken(Exception):
     """What came is not what may be passed on."""
 
 
-async def _get(session: Any, url: URL, most: int) -> bytes:
+async def _get(session: Any, url: URL, most: int) -> tuple[str, bytes]:
+    """The media type of an image, and its bytes."""
     headers = {"Accept": "image/*", "Accept-Encoding": "identity"}
     async with session.get(url, headers=headers, allow_redirects=False) as answer:
         if answer.status != 200:
@@ -142,9 +125,10 @@ async def _get(session: Any, url: URL, most: int) -> bytes:
             data += piece
             if len(data) > most:
                 raise _NotTaken(f"it is larger than {most:,} bytes")
-        if not data.startswith(tuple(MAGIC)):
+        kind = image_type(data[:HEAD_BYTES])
+        if kind is None:
             raise _NotTaken("it is an image of no kind that is known")
-        return bytes(data)
+        return kind, bytes(data)
 
 
 def _public_resolver() -> AbstractResolver:

@@ -20,13 +20,11 @@ from docflow.errors import EngineError, EngineRefused
 from docflow.server.service.exchange import Exchange
 from docflow.server.service.gateway.call import Asked, Call, Opened
 from docflow.server.service.gateway.upstreams import Policy, Registry, Upstream
-from docflow.server.service.refusals import Refusal
+from docflow.server.service.refusals import RETRY_SECONDS, Refusal
 from docflow.settings import Settings
 
 LOOK_AGAIN_SECONDS = 1.0
 """With no upstream left, all of them are looked at at once, but not more often than this."""
-RETRY_SECONDS = 5.0
-"""After which clients are told to come back, where no upstream says."""
 
 
 class _Wake:

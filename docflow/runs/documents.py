@@ -89,7 +89,7 @@ def copied_results(work: Work, store: Store | None, stopping: threading.Event) -
     """What the same bytes gave under another name; nothing when they must be extracted after all."""
     leader = work.leader
     if leader is not None:
-        while not leader.finished.wait(0.1):
+        while not leader.wait(0.1):
             if stopping.is_set():
                 return ()
         results = leader.results

@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("docflow.runs")
 
-PLANNED_AHEAD = 20_000
+PLANNED_AHEAD = 10_000
 """Documents that are known and not begun, at most: a plan of that size is exact about how much is left."""
 UNWRITTEN = 1_000
 """Finished documents that wait to be written, at most: memory stays flat while a writer is slow or a server starts."""

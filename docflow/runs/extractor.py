@@ -130,7 +130,7 @@ class Extractor:
         except BaseException as error:  # noqa: BLE001 (a thread's border: the run ends, and its caller gets the error)
             self._fault(error)
         finally:
-            work.finished.set()
+            work.finish()
             chunk.finish()
 
     def _extract(self, work: Work, chunk: Chunk) -> None:

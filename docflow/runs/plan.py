@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from docflow.documents.content import read_content
@@ -18,6 +18,9 @@ from docflow.settings import DecodeLimits
 if TYPE_CHECKING:
     from docflow.storage.seen import Seen
     from docflow.storage.store import Store
+
+_finished = threading.Condition()
+"""Of all documents: one each would be most of what a document that waits takes of the memory."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +42,18 @@ class Work:
     sent: int = 0
     failure: ErrorInfo | None = None
     results: Sequence[Result[Any]] = ()
-    finished: threading.Event = field(default_factory=threading.Event)
+    finished: bool = False
+
+    def finish(self) -> None:
+        """Nothing more happens to it: who waits for it goes on."""
+        with _finished:
+            self.finished = True
+            _finished.notify_all()
+
+    def wait(self, seconds: float) -> bool:
+        """Wait until it is finished, but not longer; whether it is."""
+        with _finished:
+            return _finished.wait_for(lambda: self.finished, seconds)
 
 
 class Plan:

@@ -291,7 +291,7 @@ class ScaledExecution(Execution):
             tally.add(self.run, outcome.counted)
         for work in works:
             self._plan.forget(work)
-            work.finished.set()
+            work.finish()
         if self._on_result is not None:
             self._give(self._store.results_in(paths))
 
@@ -333,7 +333,7 @@ class ScaledExecution(Execution):
             tally.add(self.run, counted)
         for work, results in given:
             self._plan.forget(work)
-            work.finished.set()
+            work.finish()
             self._give(results)
         return Outcome(counted=counted, parts=tuple(store.name_of(path) for path in written))
 

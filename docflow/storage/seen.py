@@ -28,7 +28,7 @@ SEEN = "seen.index"
 SETTLED_SECONDS = 2.0
 """A file that changed later than this before it was read may change again without a sign: clocks of file systems are
 coarse, down to the 2 s of FAT."""
-SAVE_EVERY = 50_000
+SAVE_EVERY = 20_000
 """Files that were read since the index was last saved, at most: so many are read again after a kill."""
 
 _ENTRY = np.dtype([("file", "<u8"), ("stamp", "<u8"), ("document_id", "S32")])

@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_is_still_to_do(tmp_path: Path) -> None:
 def test_a_copy_of_a_file_that_changed_meanwhile_is_read_itself() -> None:
     leader = Work(from_bytes(b"old", name="a.png"), "1" * 64)
     copy = Work(from_bytes(b"old", name="b.png"), "1" * 64, copied=True, leader=leader)
-    leader.finished.set()
+    leader.finish()
     leader.results = [dataclasses.replace(Results.valid("a.png"), document_id="1" * 64)]
     assert copied_results(copy, None, threading.Event()) is leader.results
     leader.results = [dataclasses.replace(Results.valid("a.png"), document_id="2" * 64)]

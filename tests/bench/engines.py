@@ -1,10 +1,12 @@
-"""What docflow makes of real engines: prefix reuse, saturation, client cost, failover.
+"""What docflow makes of real engines: prefix reuse, saturation, client cost, failover, right answers.
 
     python tests/bench/engines.py [--check] [--quick] [--only NAME ...] [--sglang URL] [--vllm URL] [--scans FOLDER]
 
 Without URLs it starts both servers itself, on this machine's CPU, with a tiny Qwen2-VL of random weights (see
 ``tests/engines/kit``): then times say nothing of a real model, while the tokens computed and the ratios hold. With URLs
 of servers that run a real model the same tables come from there; the failover, which kills a server, is left out.
+What is read right is asked of servers with docflow-tiny, a small model that was trained: also started here, or behind
+the URLs where ``--only reading`` says so.
 Prints tables and, as its last line, one JSON object. ``--check`` exits with 1 when a figure misses its bound.
 """
 
@@ -24,21 +26,22 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
-from tests.bench.on_engines import client, failover, prefill, saturation
+from tests.bench.on_engines import client, failover, prefill, reading, saturation
 from tests.engines.kit import environments
 from tests.engines.kit.servers import Server
 
-PARTS = ("prefill", "saturation", "grounding", "client", "failover")
+PARTS = ("prefill", "saturation", "grounding", "client", "failover", "reading")
 PREFILL_MOST = {"sglang": ("ratio", 1.05), "vllm": ("beyond_rounding", 1.10)}
 SATURATION_LEAST = 0.95
 CLIENT_MOST = 0.7
+READING_LEAST = {"records_right": 0.95, "ended_by_itself": 1.0, "right_more_probable": 0.8}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--check", action="store_true", help="exit with 1 when a figure misses its bound")
     parser.add_argument("--quick", action="store_true", help="fewer documents")
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, metavar="NAME", help=", ".join(PARTS))
+    parser.add_argument("--only", nargs="+", choices=PARTS, metavar="NAME", help=f"{', '.join(PARTS)} (all)")
     parser.add_argument(
         "--kind", nargs="+", choices=environments.KINDS, default=environments.KINDS, help="the servers to start (both)"
     )
@@ -58,10 +61,15 @@ def main() -> None:
         os.environ["DOCFLOW_CACHE_DIR"] = str(folder / "cache")
         servers: dict[str, Server] = {}
         urls = {kind: url for kind, url in (("sglang", given.sglang), ("vllm", given.vllm)) if url}
-        if not urls:
+        given.only = given.only or (PARTS[:-1] if urls else PARTS)
+        reads = {kind: url for kind, url in urls.items() if "reading" in given.only}
+        if not urls and set(given.only) != {"reading"}:
             servers = {kind: cleanup.enter_context(Server(root, kind)).start() for kind in given.kind}
             urls = {kind: server.wait_ready().url for kind, server in servers.items()}
         figures = _measure(given, folder, urls, servers)
+        if "reading" in given.only:
+            cleanup.close()
+            figures["reading"] = _reading(given, root, reads)
     missed = _missed(figures)
     for line in missed:
         print(f"MISSED: {line}")
@@ -78,7 +86,7 @@ def _measure(
     count = 8 if given.quick else 24
     many = 24 if given.quick else 96
     for part in given.only:
-        if part == "failover":
+        if part in ("failover", "reading"):
             continue
         figures[part] = {}
         for kind, url in urls.items():
@@ -120,6 +128,18 @@ def _measure(
     return figures
 
 
+def _reading(given: argparse.Namespace, root: Path, urls: dict[str, str]) -> dict[str, Any]:
+    """What docflow-tiny reads right, behind the URLs or on servers of its own, one after the other."""
+    count = 12 if given.quick else 60
+    if urls:
+        return {kind: reading.measure(kind, url, count) for kind, url in urls.items()}
+    figures = {}
+    for kind in given.kind:
+        with Server(root, kind, model=reading.MODEL).start() as server:
+            figures[kind] = reading.measure(kind, server.wait_ready().url, count)
+    return figures
+
+
 def _making_pages(given: argparse.Namespace) -> Any:
     """What ``tests/bench/page_images.py`` says of making a page ready for a model."""
     script = Path(__file__).with_name("page_images.py")
@@ -155,6 +175,12 @@ def _missed(figures: dict[str, Any]) -> list[str]:
         f"client, {kind}: {figure['ratio']:.3f} > {CLIENT_MOST}"
         for kind, figure in figures.get("client", {}).items()
         if figure["ratio"] > CLIENT_MOST
+    ]
+    missed += [
+        f"reading, {kind}, {name}: {figure[name]:.3f} < {least}"
+        for kind, figure in figures.get("reading", {}).items()
+        for name, least in READING_LEAST.items()
+        if figure[name] < least
     ]
     moved = figures.get("failover")
     if moved and (moved["rows"] != moved["documents"] or moved["doubled"] or moved["failed"] or not moved["killed"]):

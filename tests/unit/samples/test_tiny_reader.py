@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -21,13 +23,14 @@ from docflow.engines.scripted import ScriptedEngine
 from docflow.program import instructions_text
 
 
-def receipts(count: int) -> list[pages.Receipt]:
+def receipts(count: int, *, alike: bool = False) -> list[pages.Receipt]:
     rng = random.Random(11)
-    return [pages.receipt(rng, 16, rng.randint(1, 4)) for _ in range(count)]
+    return [pages.receipt(rng, 16, rng.randint(1, 4), alike=alike) for _ in range(count)]
 
 
-def test_every_value_of_a_receipt_stands_on_its_page_as_it_is_asked_for() -> None:
-    for receipt in receipts(60):
+@pytest.mark.parametrize("alike", [False, True])
+def test_every_value_of_a_receipt_stands_on_its_page_as_it_is_asked_for(alike: bool) -> None:
+    for receipt in receipts(60, alike=alike):
         text = "\n".join(receipt.rows)
         assert all(len(row) <= 32 and row.isascii() for row in receipt.rows)
         values = [receipt.record[name] for name in FIELDS if name not in ("items", "address")]
@@ -65,10 +68,21 @@ def test_a_records_answer_is_its_json_and_the_spans_are_its_values(separators: t
                 assert value == receipt.record[path]
 
 
-def test_questions_about_random_letters_have_one_answer() -> None:
+def test_words_of_a_confusing_receipt_begin_and_end_as_others_on_it_do() -> None:
+    def twice(receipt: pages.Receipt) -> int:
+        """How many beginnings of words stand on the page more than once."""
+        words = re.findall(r"[A-Za-z]{4,}", "\n".join(receipt.rows))
+        return sum(count > 1 for count in Counter(word[:3] for word in words).values())
+
+    plain, confusing = (sum(map(twice, receipts(100, alike=alike))) for alike in (False, True))
+    assert confusing > 2 * plain
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_questions_about_random_letters_have_one_answer(alike: bool) -> None:
     rng = random.Random(5)
     for _ in range(50):
-        page = pages.strings(rng, 8, 12)
+        page = pages.strings(rng, 8, 12, alike=alike)
         text = "\n".join(page.rows)
         for question in questions.reading_questions(rng, page, 99):
             assert question.answer in text
@@ -178,7 +192,7 @@ def test_the_score_counts_fields_items_and_whole_records() -> None:
     score = evaluation.Score()
     score.add(truth, truth)
     score.add(truth, truth | {"total": "0.00", "items": []})
-    score.add(truth, None)
+    score.add(truth, {})
     found = score.as_dict()
     assert found["records"] == 3
     assert found["all fields right"] == pytest.approx(0.333)

@@ -52,9 +52,10 @@ def lesson_sheets(rng: random.Random, lesson: Lesson, tokens: int) -> tuple[str,
         count = max(1, tokens // (lesson.rows * lesson.columns + min(lesson.rows, MOST_QUESTIONS) * 26 + 6))
         made: list[Sheet] = []
         while len(made) < count:
-            page = pages.strings(rng, lesson.rows, lesson.columns)
+            page = pages.strings(rng, lesson.rows, lesson.columns, alike=lesson.alike)
             if lesson.goods[1]:
-                page = pages.strings_of(pages.receipt(rng, lesson.columns, rng.randint(*lesson.goods)).rows)
+                goods = rng.randint(*lesson.goods)
+                page = pages.strings_of(pages.receipt(rng, lesson.columns, goods, alike=lesson.alike).rows)
             if asked := questions.reading_questions(rng, page, MOST_QUESTIONS):
                 made.append(Sheet(page.rows, asked))
         return questions.COPY, made
@@ -65,7 +66,7 @@ def lesson_sheets(rng: random.Random, lesson: Lesson, tokens: int) -> tuple[str,
     count = max(1, tokens // (18 * lesson.columns + lesson.fields * 14 + ("items" in chosen) * 60 * lesson.goods[1]))
     made = []
     for _ in range(count):
-        receipt = pages.receipt(rng, lesson.columns, rng.randint(*lesson.goods))
+        receipt = pages.receipt(rng, lesson.columns, rng.randint(*lesson.goods), alike=lesson.alike)
         separators = rng.choice(questions.SEPARATORS)
         made.append(Sheet(receipt.rows, [questions.record_question(receipt.record, fields, separators)]))
     return questions.system_text(fields), made
@@ -79,7 +80,7 @@ def part_sheets(rng: random.Random, lesson: Lesson, part: Part, tokens: int) -> 
     count = max(1, tokens // (rows * lesson.columns + (50 * most if part == "goods" else 80)))
     made = []
     for _ in range(count):
-        receipt = pages.receipt(rng, lesson.columns, rng.randint(max(1, most - 1), most))
+        receipt = pages.receipt(rng, lesson.columns, rng.randint(max(1, most - 1), most), alike=lesson.alike)
         asked = questions.record_question(receipt.record, fields, rng.choice(questions.SEPARATORS))
         made.append(Sheet(receipt.part(part, rng), [asked]))
     return questions.system_text(fields), made

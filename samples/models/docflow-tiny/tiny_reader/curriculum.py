@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from tiny_reader.pages import PARTS, Part
@@ -14,6 +14,8 @@ PART_SHARES = (45, 38, 2, 15)
 MANY_GOODS: dict[Part, tuple[int, int]] = {"head": (1, 1), "goods": (2, 5), "sums": (1, 1), "till": (1, 4)}
 RECEIPTS_FROM = 3
 """From this level on, letters are read from receipts, too."""
+ALIKE_SHARE = 0.5
+"""Of the last level's pages so many have words and sums that begin or end alike."""
 MOST_RECEIPTS_WITHOUT_A_FIELD = 200_000
 """The stop rule: so many receipts, and no field of the validation set is ever right."""
 
@@ -46,7 +48,7 @@ LEVELS = (
     Level(18, 16, 0.5, (1, 2), (1, 1)),
     Level(18, 16, 0.45, (1, 4), (1, 2)),
     Level(18, 16, 0.3, (2, 10), (1, 3)),
-    Level(18, 16, 0.0, (10, 10), (1, 4), 0.12, 0.5),
+    Level(18, 16, 0.0, (10, 10), (1, 4), 0.15, 0.45),
 )
 
 
@@ -60,6 +62,7 @@ class Lesson:
     fields: int = 0
     goods: tuple[int, int] = (0, 0)
     part: Part | None = None
+    alike: bool = False
 
 
 @dataclass
@@ -75,6 +78,10 @@ class Progress:
 
     def lesson(self, rng: random.Random) -> Lesson:
         """The next batch's."""
+        lesson = self._lesson(rng)
+        return replace(lesson, alike=self.level + 1 == len(LEVELS) and rng.random() < ALIKE_SHARE)
+
+    def _lesson(self, rng: random.Random) -> Lesson:
         level = LEVELS[self.level]
         if level.fields[1] and rng.random() >= level.reading:
             if rng.random() < level.parts:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import random
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -14,9 +16,9 @@ from PIL import Image
 from till import FIELDS as TILL_FIELDS
 from till import till
 
-from docflow.documents import Decoder, from_bytes
+from docflow.documents import Decoder, Document, from_bytes
 from docflow.engines import create_one
-from docflow.engines.base import Limits
+from docflow.engines.base import Answer, Engine, Limits
 from docflow.engines.bridge import run_program
 from docflow.engines.specs import EngineSpec
 from docflow.errors import EngineError, EngineUnavailable
@@ -34,6 +36,31 @@ Look = Literal["grid", "off-grid", "fonts"]
 LOOKS: tuple[Look, ...] = get_args(Look)
 
 
+@dataclass(frozen=True)
+class Reading:
+    """What an engine answered to a receipt (None: nothing), and after how long."""
+
+    receipt: Receipt
+    answer: Answer | None
+    seconds: float
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The answer's; none where it is no record."""
+        try:
+            found = json.loads(self.answer.text) if self.answer else None
+        except ValueError:
+            found = None
+        return found if isinstance(found, dict) else {}
+
+    def leaves(self, fields: Sequence[str]) -> Iterator[tuple[bool, float]]:
+        """Of every field that was answered whether it is right, and how probable the model found it."""
+        for name in fields if self.answer else ():
+            confidence = self.answer.hints[name].confidence if self.answer and name in self.answer.hints else None
+            if confidence is not None:
+                yield self.values.get(name, ...) == self.receipt.record[name], confidence
+
+
 @dataclass
 class Score:
     """How many values were asked for and how many were right, by field; ``records`` counts whole records."""
@@ -45,8 +72,7 @@ class Score:
     right_records: int = 0
     cut_off: int = 0
 
-    def add(self, truth: dict[str, Any], answered: object) -> None:
-        values = answered if isinstance(answered, dict) else {}
+    def add(self, truth: dict[str, Any], values: dict[str, Any]) -> None:
         whole = True
         for name in self.fields:
             hit = values.get(name, ...) == truth[name]
@@ -98,28 +124,43 @@ def png(receipt: Receipt, look: Look = "grid") -> bytes:
     return stream.getvalue()
 
 
+def read(
+    engine: Engine, receipts: Iterable[Receipt], asked: str = "receipt", look: Look = "grid", *, at_once: int = 1
+) -> Iterator[Reading]:
+    """Receipts through an engine, in their order, so many at a time."""
+    program, _ = PROGRAMS[asked]
+
+    def one(given: tuple[Receipt, Document]) -> Reading:
+        receipt, document = given
+        began = time.perf_counter()
+        try:
+            answer = run_program(program, document.pages, engine, LIMITS).answer("record")
+        except EngineError:
+            answer = None
+        return Reading(receipt, answer, time.perf_counter() - began)
+
+    with Decoder(workers=1) as decoder, ThreadPoolExecutor(at_once) as threads:
+        documents = [
+            (receipt, decoder.open(from_bytes(png(receipt, look), name="receipt.png"))) for receipt in receipts
+        ]
+        yield from threads.map(one, documents)
+
+
 def evaluate(engine: str, count: int, asked: str = "receipt", look: Look = "grid", seed: str = HELD_OUT) -> Score:
     """Read receipts through an engine, as ``transformers=FOLDER``, ``vllm=URL`` or ``sglang=URL`` names it.
 
     Raises EngineUnavailable where nobody answers, ConfigError for a name that is none.
     """
     reader = create_one(EngineSpec.parse(engine))
-    program, fields = PROGRAMS[asked]
+    _, fields = PROGRAMS[asked]
     score = Score(fields)
     try:
         health = reader.health()
         if not health.ok:
             raise EngineUnavailable(f"{engine} cannot be used: {health.detail}", hint=health.hint)
-        with Decoder() as decoder:
-            for number, receipt in enumerate(held_out(count, seed)):
-                document = decoder.open(from_bytes(png(receipt, look), name=f"receipt-{number}.png"))
-                try:
-                    answer = run_program(program, document.pages, reader, LIMITS).answer("record")
-                    score.cut_off += answer.stop == "length"
-                    answered = json.loads(answer.text)
-                except (EngineError, ValueError):  # no answer, or one that is no JSON: every field is wrong
-                    answered = None
-                score.add(receipt.record, answered)
+        for reading in read(reader, held_out(count, seed), asked, look):
+            score.cut_off += reading.answer is not None and reading.answer.stop == "length"
+            score.add(reading.receipt.record, reading.values)
     finally:
         reader.close()
     return score

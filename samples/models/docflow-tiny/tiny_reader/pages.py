@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import random
+import re
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -85,26 +86,32 @@ _ALPHABETS = (
 )
 
 
-def strings(rng: random.Random, rows: int, columns: int) -> Strings:
-    """A page of random rows: some are a label and a value, some are words, some are empty."""
+def strings(rng: random.Random, rows: int, columns: int, *, alike: bool = False) -> Strings:
+    """A page of random rows: some are a label and a value, some are words, some are empty; ``alike`` repeats pieces."""
     out: list[str] = []
     pairs: list[tuple[str, str]] = []
     lines: list[str] = []
     width = 2 * columns
+
+    def written(length: int) -> str:
+        text = _words(rng, length)
+        before = [text for pair in pairs for text in pair] + lines
+        return _with_piece(rng, text, rng.choice(before)) if alike and before and rng.random() < 0.6 else text
+
     for _ in range(rows):
         dice = rng.random()
         if dice < 0.1 and rows > 2:
             out.append("")
         elif dice < 0.55 and width >= 12:
-            label = _words(rng, rng.randint(2, min(8, width // 3)))
-            value = _words(rng, rng.randint(1, width - len(label) - 2))
+            label = written(rng.randint(2, min(8, width // 3)))
+            value = written(rng.randint(1, width - len(label) - 2))
             room = width - len(label) - len(value)
             gap = room if rng.random() < 0.5 else rng.randint(2, room)
             colon = rng.choice(("", ":", " :")) if gap > 3 else ""
             out.append(label + colon + " " * (gap - len(colon)) + value)
             pairs.append((label, value))
         else:
-            text = _words(rng, rng.randint(min(4, width), width))
+            text = written(rng.randint(min(4, width), width))
             indent = rng.choice((0, 0, rng.randint(0, width - len(text))))
             out.append(" " * indent + text)
             lines.append(text)
@@ -123,6 +130,15 @@ def _words(rng: random.Random, length: int) -> str:
     return text
 
 
+def _with_piece(rng: random.Random, text: str, other: str) -> str:
+    """A text, as long as before, with a piece of another one in it."""
+    length = min(rng.randint(2, 6), len(text), len(other))
+    start, place = rng.randint(0, len(other) - length), rng.randint(0, len(text) - length)
+    piece = other[start : start + length]
+    made = text[:place] + piece + text[place + length :]
+    return made if "  " not in made and made == made.strip() else text
+
+
 def strings_of(rows: Sequence[str]) -> Strings:
     """The rows of a receipt to read from as from random letters: two texts with a gap are a label and a value."""
     pairs, lines = [], []
@@ -138,15 +154,57 @@ def strings_of(rows: Sequence[str]) -> Strings:
 # --- receipts -------------------------------------------------------------------------------------------------------
 
 
-def receipt(rng: random.Random, columns: int, count: int) -> Receipt:
-    """A receipt of ``count`` goods on paper of ``columns`` cells (two letters each)."""
+def receipt(rng: random.Random, columns: int, count: int, *, alike: bool = False) -> Receipt:
+    """A receipt of ``count`` goods on paper of ``columns`` cells (two letters each), ``alike`` as by ``confuse``."""
     while True:
         country = rng.choice(COUNTRIES)
         draft = new_draft(rng, LOCALES[country], 400, 4000, ("till",), (9,))
-        made = _Roll(draft, Sale(draft, count), 2 * columns)
+        sale = Sale(draft, count)
+        if alike:
+            confuse(draft, sale)
+        made = _Roll(draft, sale, 2 * columns)
         made.print()
         if made.fits:
             return Receipt(tuple(made.rows), made.record, made.goods, country)
+
+
+def confuse(draft: Draft, sale: Sale) -> None:
+    """Make words begin or end as others on the receipt do, and sums differ in their last digits only.
+
+    Who copies by the last few letters alone goes on in the wrong place there: to be right, one has to know the place.
+    """
+    rng = draft.rng
+    date = draft.date(sale.day).text
+
+    def mixed(text: str, others: str) -> str:
+        mine, theirs = (re.findall(r"[^\W\d_]{3,}", words) for words in (text, others))
+        if not mine or not theirs:
+            return text
+        word, other = rng.choice(mine), rng.choice(theirs)
+        length = rng.randint(2, len(other))
+        new = other[:length] + word[rng.randint(0, 2) :] if rng.random() < 0.5 else word[:3] + other[-length:]
+        return text.replace(word, new, 1)
+
+    def near(value: Decimal) -> Decimal:
+        digits = rng.randint(1, 3)
+        last = value % (Decimal(10**digits) / 100)
+        return value - last + Decimal(rng.randrange(10**digits)) / 100
+
+    if rng.random() < 0.3:
+        sale.company = mixed(sale.company, f"{sale.company} {sale.items[0].description}")
+    there = f"{sale.company} {date} {date}"
+    sale.address = [mixed(line, there) if rng.random() < 0.4 else line for line in sale.address]
+    sale.items = [
+        replace(item, description=mixed(item.description, there)) if rng.random() < 0.6 else item for item in sale.items
+    ]
+    if rng.random() < 0.5:
+        sale.total = near(sale.goods)
+        sale.paid = sale.total if sale.by_card else near(sale.total)
+        sale.tax = near(sale.tax) if rng.random() < 0.5 else near(sale.goods)
+        sale.items = [replace(item, amount=near(sale.goods)) if rng.random() < 0.3 else item for item in sale.items]
+    if rng.random() < 0.3:  # a number of few digits: where one is in it has to be counted
+        few = rng.sample(string.digits, 2)
+        sale.number = re.sub(r"\d", lambda _: rng.choice(few), sale.number)
 
 
 @dataclass

@@ -28,8 +28,8 @@ GLYPH_CELLS = 1024
 GLYPH_WEIGHT = 1.0
 ROW_WEIGHT = 0.3
 RECORDS_FROM = 5
-SEEING_EVERY = 2
-"""From that level on the vision learns from whole pages with every such step only: it costs half of the step."""
+SEEING_EVERY = 3
+"""From that level on the vision learns with every such step only: it costs half of the step."""
 KEPT = 0.99
 """Of the averaged weights, which are the ones that are exported, a step keeps this share."""
 
@@ -90,8 +90,7 @@ class Run:
         made = batches.batch_at(self.plan.seed, self.step, self.rank, lesson, self.vocabulary, self.plan.tokens)
         batch = made.batch.to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16):
-            small = lesson.part not in (None, "till")
-            seeing = self.progress.level < RECORDS_FROM or small or self.step % SEEING_EVERY == 0
+            seeing = self.progress.level < RECORDS_FROM or self.step % SEEING_EVERY == 0
             states, cells = self.model(batch, self.glyphs, seeing=seeing)
             asked = batch.targets != IGNORED
             each = functional.cross_entropy(

@@ -1,9 +1,8 @@
 """Train docflow-tiny: ``python samples/models/docflow-tiny/train.py DIR [--steps N]``; the same command goes on.
 
-``--export FOLDER`` writes what was learned so far as a model, ``--evaluate ENGINE`` reads receipts that it never saw
-with docflow's receipt program and prints what was right (``transformers=FOLDER``, ``vllm=URL``, ``sglang=URL``).
-Training needs torch beside docflow and the samples' dependencies, exporting transformers, too. SIGTERM ends the
-training within seconds, with a checkpoint.
+``--export FOLDER`` writes what was learned so far as a model; ``evaluate.py`` says how well it reads. Training needs
+torch beside docflow and the samples' dependencies, exporting transformers, too. SIGTERM ends the training within
+seconds, with a checkpoint.
 """
 
 from __future__ import annotations
@@ -52,13 +51,6 @@ class Stop:
 
 def main() -> int:
     options = arguments()
-    if options.evaluate:
-        from tiny_reader.evaluation import HELD_OUT, evaluate
-
-        seed = options.held_out or HELD_OUT
-        score = evaluate(options.evaluate, options.count, options.program, options.look, seed)
-        print(json.dumps(score.as_dict(), indent=1))
-        return 0
     torch.set_num_threads(options.threads)
     plan = Plan(
         seed=options.seeds[0],
@@ -103,11 +95,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1, help="train a seed in so many, each with its own batches")
     parser.add_argument("--export", type=Path, metavar="FOLDER", help="write the model of the (first) seed and end")
-    parser.add_argument("--evaluate", metavar="ENGINE", help="read receipts on an engine and end")
-    parser.add_argument("--count", type=int, default=60, help="how many receipts are read (60)")
-    parser.add_argument("--program", choices=("receipt", "till"), default="receipt", help="what is asked (receipt)")
-    parser.add_argument("--look", choices=("grid", "off-grid", "fonts"), default="grid", help="of the pages (grid)")
-    parser.add_argument("--held-out", default=None, metavar="SEED", help="which receipts are read")
     return parser.parse_args()
 
 

@@ -10,7 +10,7 @@ from tiny_reader.pages import PARTS, Part
 
 Task = Literal["reading", "receipt"]
 FEWEST_STEPS = 60
-PART_SHARES = (45, 38, 2, 15)
+PART_SHARES = (18, 62, 2, 18)
 MANY_GOODS: dict[Part, tuple[int, int]] = {"head": (1, 1), "goods": (2, 5), "sums": (1, 1), "till": (1, 4)}
 RECEIPTS_FROM = 3
 """From this level on, letters are read from receipts, too."""
@@ -48,7 +48,7 @@ LEVELS = (
     Level(18, 16, 0.5, (1, 2), (1, 1)),
     Level(18, 16, 0.45, (1, 4), (1, 2)),
     Level(18, 16, 0.3, (2, 10), (1, 3)),
-    Level(18, 16, 0.0, (10, 10), (1, 4), 0.15, 0.45),
+    Level(18, 16, 0.0, (10, 10), (1, 4), 0.08, 0.55),
 )
 
 

@@ -28,7 +28,7 @@ from tiny_reader.pages import FIELDS, ITEM_FIELDS, Receipt
 
 COLUMNS = 16
 MOST_GOODS = 4
-HELD_OUT = "held out until the end"
+HELD_OUT = "held out until the end, again"
 LIMITS = Limits(max_tokens=700, timeout_seconds=600.0)
 PROGRAMS = {"receipt": (whole, FIELDS), "till": (till, TILL_FIELDS)}
 """What is asked: a receipt's whole record, or the fields that are read well."""

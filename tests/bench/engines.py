@@ -34,7 +34,7 @@ PARTS = ("prefill", "saturation", "grounding", "client", "failover", "reading")
 PREFILL_MOST = {"sglang": ("ratio", 1.05), "vllm": ("beyond_rounding", 1.10)}
 SATURATION_LEAST = 0.95
 CLIENT_MOST = 0.7
-READING_LEAST = {"records_right": 0.95, "ended_by_itself": 1.0, "right_more_probable": 0.8}
+READING_LEAST = {"records_right": 0.95, "ended_by_itself": 1.0, "right_more_probable": 0.75}
 
 
 def main() -> None:

@@ -10,7 +10,7 @@ import pytest
 from docflow.engines.server import ServerEngine
 from docflow.engines.sglang import SglangEngine
 from docflow.engines.vllm import VllmEngine
-from tests.bench.on_engines.reading import MODEL, ranked
+from tests.bench.on_engines.reading import MODEL
 from tests.engines.conftest import ROOT, WANTED
 from tests.engines.kit.environments import KINDS, Kind
 from tests.engines.kit.servers import Server, close_all
@@ -54,7 +54,7 @@ def read(engine: ServerEngine) -> dict[evaluation.Look, list[evaluation.Reading]
 
 
 def test_receipts_that_it_never_saw_are_read_right(read: dict[evaluation.Look, list[evaluation.Reading]]) -> None:
-    right = [hit for reading in read["grid"] for hit, _ in reading.leaves(FIELDS)]
+    right = [hit for reading in read["grid"] for hit, _ in reading.leaves()]
     assert len(right) == COUNT * len(FIELDS)
     assert sum(right) / len(right) >= 0.9
 
@@ -62,11 +62,11 @@ def test_receipts_that_it_never_saw_are_read_right(read: dict[evaluation.Look, l
 def test_what_is_right_is_more_probable_than_what_is_wrong(
     read: dict[evaluation.Look, list[evaluation.Reading]],
 ) -> None:
-    leaves = [leaf for readings in read.values() for reading in readings for leaf in reading.leaves(FIELDS)]
+    leaves = [leaf for readings in read.values() for reading in readings for leaf in reading.leaves()]
     right = [confidence for hit, confidence in leaves if hit]
     wrong = [confidence for hit, confidence in leaves if not hit]
     assert len(wrong) > COUNT, "off the grid it reads little"
-    assert ranked(right, wrong) > 0.8
+    assert sum(right) / len(right) > sum(wrong) / len(wrong) + 0.25
 
 
 def test_an_answer_ends_where_the_record_ends(read: dict[evaluation.Look, list[evaluation.Reading]]) -> None:

@@ -17,7 +17,7 @@ from tiny_reader import evaluation, glyphs, pages, questions
 from tiny_reader.curriculum import FEWEST_STEPS, LEVELS, MOST_RECEIPTS_WITHOUT_A_FIELD, Progress
 from tiny_reader.pages import FIELDS, ITEM_FIELDS, PARTS, Part
 
-from docflow.engines.base import Answer, Limits, WantJson
+from docflow.engines.base import Answer, LeafHint, Limits, WantJson
 from docflow.engines.bridge import run_program
 from docflow.engines.scripted import ScriptedEngine
 from docflow.program import instructions_text
@@ -199,6 +199,16 @@ def test_the_score_counts_fields_items_and_whole_records() -> None:
     assert found["fields"]["total"] == pytest.approx(0.333)
     assert found["fields"]["company"] == pytest.approx(0.667)
     assert found["fields"]["items.amount"] == pytest.approx(0.333)
+
+
+def test_a_reading_tells_of_every_value_whether_it_is_right_and_how_sure_the_model_was() -> None:
+    (receipt,) = receipts(1)
+    said = receipt.record | {"total": "0.00", "items": [receipt.record["items"][0] | {"amount": "0.00"}]}
+    paths = ("company", "total", "items[0].description", "items[0].amount")
+    answer = Answer(json.dumps(said), hints={path: LeafHint(confidence=0.5) for path in paths})
+    leaves = list(evaluation.Reading(receipt, answer, 1.0).leaves())
+    assert sorted(leaves) == [(False, 0.5)] * 2 + [(True, 0.5)] * 2
+    assert list(evaluation.Reading(receipt, None, 1.0).leaves()) == []
 
 
 def test_held_out_receipts_are_always_the_same_documents() -> None:

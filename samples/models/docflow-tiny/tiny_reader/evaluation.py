@@ -53,12 +53,24 @@ class Reading:
             found = None
         return found if isinstance(found, dict) else {}
 
-    def leaves(self, fields: Sequence[str]) -> Iterator[tuple[bool, float]]:
-        """Of every field that was answered whether it is right, and how probable the model found it."""
-        for name in fields if self.answer else ():
-            confidence = self.answer.hints[name].confidence if self.answer and name in self.answer.hints else None
-            if confidence is not None:
-                yield self.values.get(name, ...) == self.receipt.record[name], confidence
+    def leaves(self) -> Iterator[tuple[bool, float]]:
+        """Of every value that was answered, those of the goods too, whether it is right, and how sure the model was."""
+        truth = dict(_flat(self.receipt.record))
+        for path, value in _flat(self.values):
+            hint = self.answer.hints.get(path) if self.answer else None
+            if hint is not None and hint.confidence is not None:
+                yield truth.get(path, ...) == value, hint.confidence
+
+
+def _flat(record: dict[str, Any]) -> Iterator[tuple[str, object]]:
+    """The values of a record by their paths, as engines name them."""
+    for name, value in record.items():
+        if not isinstance(value, list):
+            yield name, value
+            continue
+        for place, item in enumerate(value):
+            found = item.items() if isinstance(item, dict) else ()
+            yield from ((f"{name}[{place}].{key}", inner) for key, inner in found)
 
 
 @dataclass

@@ -125,7 +125,7 @@ async def _get(session: Any, url: URL, most: int) -> tuple[str, bytes]:
             data += piece
             if len(data) > most:
                 raise _NotTaken(f"it is larger than {most:,} bytes")
-        kind = image_type(data[:HEAD_BYTES])
+        kind = image_type(bytes(data[:HEAD_BYTES]))
         if kind is None:
             raise _NotTaken("it is an image of no kind that is known")
         return kind, bytes(data)
